@@ -1,0 +1,66 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package jobs
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"strings"
+	"time"
+)
+
+// Info says which run a context belongs to.
+type Info struct {
+	Name     string // of the job
+	ID       string // of the run: short, random, unique
+	Number   int    // of the run within its instance, from 1
+	Instance int    // index of the instance, from 0 to Options.Instances − 1
+
+	// Stopping is closed when the Runner is asked to stop: Grace is left until the context of the run
+	// ends. A run that works through a long list may look here whether to take the next item.
+	Stopping <-chan struct{}
+	Grace    time.Duration // never negative
+}
+
+type infoKey struct{}
+
+type infoValue struct {
+	info   Info
+	logger func() *slog.Logger
+}
+
+// NewContext returns a context that belongs to the run described by info. It is for those who run
+// jobs in another way than by a Runner, and for tests of jobs.
+//
+// Logger returns what the function logger returns, which is called for every use: where many short
+// runs never log, none of them pays for a logger. Nil stands for slog.Default with the keys job
+// and run.
+func NewContext(ctx context.Context, info Info, logger func() *slog.Logger) context.Context {
+	if logger == nil {
+		logger = func() *slog.Logger { return slog.With("job", info.Name, "run", info.ID) }
+	}
+	return context.WithValue(ctx, infoKey{}, &infoValue{info, logger})
+}
+
+// FromContext returns the description of the run that ctx belongs to, and whether there is one.
+func FromContext(ctx context.Context) (Info, bool) {
+	if v, ok := ctx.Value(infoKey{}).(*infoValue); ok {
+		return v.info, true
+	}
+	return Info{}, false
+}
+
+// Logger returns the logger of the run that ctx belongs to, whose lines say which run they are
+// from; outside of a run it returns slog.Default().
+func Logger(ctx context.Context) *slog.Logger {
+	if v, ok := ctx.Value(infoKey{}).(*infoValue); ok {
+		return v.logger()
+	}
+	return slog.Default()
+}
+
+// newRunID returns 12 characters with 60 random bits: a million runs share an ID with a chance of
+// one in two million.
+func newRunID() string { return strings.ToLower(rand.Text()[:12]) }
