@@ -210,7 +210,7 @@ func TestRunOnceGivesGraceToo(t *testing.T) {
 
 		require.True(t, result.Cancelled())
 		require.Equal(t, jobs.ErrShutdown, result.Err())
-		require.Equal(t, 31*time.Second, time.Since(begin))
+		require.Equal(t, 26*time.Second, time.Since(begin))
 	})
 }
 
