@@ -1,0 +1,158 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+// maxBatch is how many messages the server takes in one atomic batch.
+const maxBatch = 1000
+
+// enqueueMany stores jobs in batches. Only the last batch tried can be partly
+// done, and only if its jobs go one by one.
+func (c *core) enqueueMany(ctx context.Context, jobs []newJob) ([]Receipt, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	receipts := make([]Receipt, len(jobs))
+	for at := 0; at < len(jobs); at += maxBatch {
+		end := min(at+maxBatch, len(jobs))
+		if err := c.enqueueBatch(ctx, jobs[at:end], receipts[at:end]); err != nil {
+			return receipts, fmt.Errorf("items %d to %d: %w", at, end-1, err)
+		}
+	}
+	return receipts, nil
+}
+
+// enqueueBatch stores up to maxBatch jobs in one write, all but the duplicates.
+func (c *core) enqueueBatch(ctx context.Context, jobs []newJob, receipts []Receipt) error {
+	// The same ID again in one batch would make the server refuse it.
+	seen := map[string]int{}
+	var open []int // the indexes still to be stored
+	for i, j := range jobs {
+		first, again := seen[j.token]
+		switch {
+		case again && j.replace:
+			return itemError{i, fmt.Errorf("ID %q is also that of item %d, and Replace is given: leave one out", j.id(), first)}
+		case again:
+			receipts[i] = Receipt{ID: j.id(), Duplicate: true, State: stateOf(jobs[first])}
+		default:
+			seen[j.token] = i
+			open = append(open, i)
+		}
+	}
+	replaced := map[int]*stored{}
+	unanswered := false
+	for try := 0; len(open) > 0; try++ {
+		err := c.publishBatch(ctx, c.batch(jobs, open, replaced, unanswered))
+		switch {
+		case err == nil:
+			for _, i := range open {
+				receipts[i] = Receipt{ID: jobs[i].id(), Replaced: replaced[i] != nil}
+			}
+			return nil
+		case errors.Is(err, errMoved):
+			// Something is there already. The server does not say which.
+			still, stored, findErr := c.sortOut(ctx, jobs, open, replaced, unanswered, receipts)
+			if findErr == nil {
+				if open = still; stored {
+					return nil
+				}
+			}
+		case errors.Is(err, errUnanswered):
+			unanswered = true
+		default:
+			return err
+		}
+		if len(open) > 0 && !pause(ctx, try) {
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
+	return nil
+}
+
+func stateOf(j newJob) string {
+	if j.due.IsZero() {
+		return ready
+	}
+	return later
+}
+
+// batch is the messages of one try.
+func (c *core) batch(jobs []newJob, open []int, replaced map[int]*stored, unanswered bool) []*nats.Msg {
+	batch := make([]*nats.Msg, len(open))
+	for k, i := range open {
+		batch[k] = c.newMessage(jobs[i])
+		if jobs[i].unique || unanswered {
+			c.expectNew(batch[k], jobs[i], replaced[i])
+		}
+	}
+	return batch
+}
+
+// sortOut looks up every job that the server may have refused: it fills in the
+// receipts of duplicates, notes what is to be replaced, and returns what is
+// still to be stored. Since a batch is stored whole or not at all, one job of
+// an earlier, unanswered try that is found shows that all of it was stored.
+func (c *core) sortOut(ctx context.Context, jobs []newJob, open []int, replaced map[int]*stored, unanswered bool, receipts []Receipt) (still []int, stored bool, err error) {
+	for _, i := range open {
+		if !jobs[i].unique && !unanswered {
+			still = append(still, i)
+			continue
+		}
+		last, err := c.find(ctx, jobs[i].token)
+		if err != nil {
+			return nil, false, err
+		}
+		if last == nil {
+			delete(replaced, i)
+			still = append(still, i)
+			continue
+		}
+		ours, state := c.whose(jobs[i], last)
+		switch {
+		case unanswered && ours:
+			for _, i := range open {
+				receipts[i] = Receipt{ID: jobs[i].id(), Replaced: replaced[i] != nil}
+			}
+			return nil, true, nil
+		case jobs[i].replace && state == later:
+			replaced[i] = last
+			still = append(still, i)
+		default:
+			receipts[i] = Receipt{ID: jobs[i].id(), Duplicate: true, State: state}
+		}
+	}
+	return still, false, nil
+}
+
+// publishBatch stores all messages or none, and tells apart what publish does.
+func (c *core) publishBatch(ctx context.Context, batch []*nats.Msg) error {
+	if len(batch) == 1 {
+		return c.publish(ctx, batch[0])
+	}
+	for _, m := range batch {
+		if m.Header == nil {
+			m.Header = nats.Header{}
+		}
+	}
+	try, cancel := context.WithTimeout(ctx, oneTry)
+	defer cancel()
+	_, err := jetstreamext.PublishMsgBatch(try, c.js, batch)
+	if apiErr, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch apiErr.ErrorCode {
+		case jetstreamext.JSErrCodeBatchPublishIncomplete, // a part was lost on its way, as by a reconnect
+			jetstreamext.JSErrCodeAtomicPublishTooManyInflight:
+			return fmt.Errorf("%w (%w)", errUnanswered, err)
+		}
+		return classify(apiErr)
+	}
+	return unanswered(err)
+}

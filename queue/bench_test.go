@@ -1,0 +1,194 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jetjobs/jetjobs/internal/natstest"
+	"github.com/jetjobs/jetjobs/queue"
+)
+
+// The benchmarks run the queue and, in the same process and on a stream of the
+// same configuration, the shortest program on nats.go with the same effect:
+//
+//	go test ./queue -run '^$' -bench . -count 6 | benchstat -col /by -
+var payload = strings.Repeat("x", 198)
+
+func quiet(o queue.Options) queue.Options {
+	o.Logger = slog.New(slog.DiscardHandler)
+	return o
+}
+
+// A rig is a queue and a raw stream like it on one server.
+type rig struct {
+	q   *queue.Queue[string]
+	js  jetstream.JetStream
+	raw jetstream.Consumer
+}
+
+func newRig(b *testing.B) rig {
+	ctx := b.Context()
+	e := natstest.Start(b)
+	js := e.JetStream()
+	q, err := queue.Open[string](ctx, js, "bench", quiet(queue.Options{}))
+	require.NoError(b, err)
+	_, err = js.CreateStream(ctx, jetstream.StreamConfig{
+		Name: "raw", Subjects: []string{"raw.>"}, Retention: jetstream.WorkQueuePolicy,
+		AllowDirect: true, AllowMsgTTL: true, AllowMsgSchedules: true, AllowAtomicPublish: true,
+	})
+	require.NoError(b, err)
+	raw, err := js.CreateConsumer(ctx, "raw", jetstream.ConsumerConfig{
+		Durable: "raw", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: -1,
+	})
+	require.NoError(b, err)
+	return rig{q, js, raw}
+}
+
+var rawData = []byte(`"` + payload + `"`)
+
+func BenchmarkEnqueue(b *testing.B) {
+	b.Run("by=raw", func(b *testing.B) {
+		r := newRig(b)
+		b.SetParallelism(32) // 64 callers on two cores
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := r.js.Publish(b.Context(), "raw.job", rawData); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+	b.Run("by=queue", func(b *testing.B) {
+		r := newRig(b)
+		b.SetParallelism(32)
+		b.ReportAllocs()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := r.q.Enqueue(b.Context(), payload); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+}
+
+func (r rig) fillRaw(b *testing.B, n int) {
+	for range n {
+		_, err := r.js.PublishAsync("raw.job", rawData)
+		require.NoError(b, err)
+	}
+	<-r.js.PublishAsyncComplete()
+}
+
+// fillQueue enqueues one by one, so that no job has the headers of a batch.
+func (r rig) fillQueue(b *testing.B, n int) {
+	var left atomic.Int64
+	left.Store(int64(n))
+	var callers sync.WaitGroup
+	for range 256 {
+		callers.Go(func() {
+			for left.Add(-1) >= 0 {
+				if _, err := r.q.Enqueue(b.Context(), payload); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	callers.Wait()
+}
+
+func (r rig) fillMany(b *testing.B, n int) {
+	values := make([]string, n)
+	for i := range values {
+		values[i] = payload
+	}
+	_, err := r.q.EnqueueMany(b.Context(), queue.Items(values))
+	require.NoError(b, err)
+}
+
+func BenchmarkEnqueueMany(b *testing.B) {
+	b.Run("by=queue", func(b *testing.B) {
+		r := newRig(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			r.fillMany(b, 1000)
+		}
+		b.ReportMetric(float64(b.N*1000)/b.Elapsed().Seconds(), "jobs/s")
+	})
+}
+
+// drainSlots is how many handlers run at a time.
+const drainSlots = 100
+
+func BenchmarkDrain(b *testing.B) {
+	b.Run("by=raw", func(b *testing.B) {
+		r := newRig(b)
+		r.fillRaw(b, b.N)
+		b.ReportAllocs()
+		b.ResetTimer()
+		r.drainRaw(b, b.N)
+	})
+	b.Run("by=queue", func(b *testing.B) {
+		r := newRig(b)
+		r.fillQueue(b, b.N)
+		b.ReportAllocs()
+		b.ResetTimer()
+		r.drainQueue(b, b.N)
+	})
+}
+
+// drainRaw consumes with as many goroutines as the queue has slots.
+func (r rig) drainRaw(b *testing.B, n int) {
+	var left atomic.Int64
+	left.Store(int64(n))
+	done := make(chan struct{})
+	work := make(chan jetstream.Msg, 4096)
+	var slots sync.WaitGroup
+	for range drainSlots {
+		slots.Go(func() {
+			for m := range work {
+				if err := m.Ack(); err != nil {
+					b.Error(err)
+				}
+				if left.Add(-1) == 0 {
+					close(done)
+				}
+			}
+		})
+	}
+	consuming, err := r.raw.Consume(func(m jetstream.Msg) { work <- m }, jetstream.PullMaxMessages(4096))
+	require.NoError(b, err)
+	<-done
+	consuming.Stop()
+	<-consuming.Closed()
+	close(work)
+	slots.Wait()
+	require.NoError(b, r.js.Conn().Flush())
+}
+
+func (r rig) drainQueue(b *testing.B, n int) {
+	ctx, stop := context.WithCancel(b.Context())
+	var left atomic.Int64
+	left.Store(int64(n))
+	job := queue.NewJob(r.q, func(context.Context, *queue.Entry[string]) error {
+		if left.Add(-1) == 0 {
+			stop()
+		}
+		return nil
+	}, queue.JobOptions{Concurrency: drainSlots})
+	require.NoError(b, job.RunContinuous(ctx))
+}
+
+var _ = fmt.Sprint

@@ -1,0 +1,254 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A core is a queue of bytes: all of Queue but the type of its values.
+type core struct {
+	js         jetstream.JetStream
+	nc         *nats.Conn
+	api        string // the prefix of JetStream's requests: "$JS.API."
+	names      names
+	opts       Options // with defaults
+	priorities int
+	lease      time.Duration
+	log        *slog.Logger
+}
+
+func newCore(js jetstream.JetStream, n names, opts Options) *core {
+	api := js.Options().APIPrefix
+	if api == "" {
+		api = jetstream.DefaultAPIPrefix
+	}
+	if domain := js.Options().Domain; domain != "" {
+		api = "$JS." + domain + ".API."
+	}
+	return &core{
+		js: js, nc: js.Conn(), api: api, names: n, opts: opts,
+		log: opts.Logger.With("queue", n.queue),
+	}
+}
+
+// bound gives a context without a deadline that of Options.Timeout.
+func (c *core) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, c.opts.Timeout,
+		fmt.Errorf("no answer within Options.Timeout %s: %w", c.opts.Timeout, context.DeadlineExceeded))
+}
+
+// wrap says once which queue and what failed.
+func (c *core) wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("queue %q: %s: %w", c.names.queue, what, err)
+}
+
+// Errors of publishing that decide what is done next.
+var (
+	// errMoved says that the job did not stand where the writer expected it, or
+	// that another write about it was in flight.
+	errMoved = errors.New("another write about the job came first")
+	// errUnanswered says that it is not known whether the message is stored.
+	errUnanswered = errors.New("no answer from the server")
+)
+
+// oneTry is how long one publish waits for its answer before it is made again.
+// A new leader of a replicated stream takes 4 to 9 s.
+const oneTry = 5 * time.Second
+
+// publish stores m, once, and tells apart: stored, refused by its
+// compare-and-set (errMoved), unknown (errUnanswered), refused for good.
+func (c *core) publish(ctx context.Context, m *nats.Msg) error {
+	try, cancel := context.WithTimeout(ctx, oneTry)
+	defer cancel()
+	answer, err := c.nc.RequestMsgWithContext(try, m)
+	if err != nil {
+		return unanswered(err)
+	}
+	return understandAck(answer.Data)
+}
+
+// unanswered marks the client's errors after which it is not known whether the
+// server has the message, or is worth another try.
+func unanswered(err error) error {
+	for _, passing := range []error{
+		nats.ErrNoResponders, nats.ErrReconnectBufExceeded, nats.ErrTimeout, nats.ErrDisconnected,
+		context.DeadlineExceeded, context.Canceled,
+	} {
+		if errors.Is(err, passing) {
+			return fmt.Errorf("%w (%w)", errUnanswered, err)
+		}
+	}
+	return err
+}
+
+// understandAck reads the answer to a publish. The stream's name can't contain
+// a quote, so an answer without "error": has none.
+func understandAck(data []byte) error {
+	var answer struct {
+		Error *jetstream.APIError `json:"error"`
+		Seq   uint64              `json:"seq"`
+	}
+	if ok := isPlainAck(data); ok {
+		return nil
+	}
+	if err := json.Unmarshal(data, &answer); err != nil {
+		return fmt.Errorf("the server answered %q: %w", data, err)
+	}
+	return classify(answer.Error)
+}
+
+// isPlainAck recognises the usual {"stream":"…","seq":N} without decoding it.
+func isPlainAck(data []byte) bool {
+	const head = `{"stream":"`
+	if len(data) < len(head) || string(data[:len(head)]) != head {
+		return false
+	}
+	for i := len(head); i+8 < len(data); i++ {
+		if data[i] == '"' {
+			return string(data[i:i+8]) == `","seq":`
+		}
+	}
+	return false
+}
+
+const (
+	codeWrongLastSequence  = 10071
+	codeWriteInFlight      = 10164 // the same on a replicated stream, while another write about it is in flight
+	codeDuplicateInProcess = 10158
+)
+
+func classify(apiErr *jetstream.APIError) error {
+	switch {
+	case apiErr == nil:
+		return nil
+	case apiErr.ErrorCode == codeWrongLastSequence, apiErr.ErrorCode == codeWriteInFlight, apiErr.ErrorCode == codeDuplicateInProcess:
+		return errMoved
+	case apiErr.ErrorCode == jetstream.JSErrCodeJetStreamNotEnabled, apiErr.Code == http.StatusServiceUnavailable && apiErr.ErrorCode == 10008:
+		return fmt.Errorf("%w (%w)", errUnanswered, apiErr) // temporarily unavailable
+	}
+	return apiErr
+}
+
+// expect makes a publish conditional: stored only if seq is the last sequence
+// of the job, in whatever state it is; 0 for a job that is nowhere.
+func (c *core) expect(m *nats.Msg, token string, seq uint64) {
+	m.Header.Set(jetstream.ExpectedLastSubjSeqHeader, strconv.FormatUint(seq, 10))
+	m.Header.Set(jetstream.ExpectedLastSubjSeqSubjHeader, c.names.filter(token))
+}
+
+// request asks JetStream's API and decodes the answer.
+func (c *core) request(ctx context.Context, subject string, body any, answer any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	m, err := c.nc.RequestWithContext(ctx, c.api+subject, data)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(m.Data, answer)
+}
+
+// A stored is a message of the queue as it is read back.
+type stored struct {
+	Subject string    `json:"subject"`
+	Seq     uint64    `json:"seq"`
+	Header  []byte    `json:"hdrs"`
+	Data    []byte    `json:"data"`
+	Time    time.Time `json:"time"`
+}
+
+func (s *stored) header() (header, error) {
+	if len(s.Header) == 0 {
+		return nil, nil
+	}
+	h, err := nats.DecodeHeadersMsg(s.Header)
+	return header(h), err
+}
+
+// find returns the last message about a job, or nil if it is nowhere. It asks
+// the stream's leader: a direct get may be answered by a replica that lags.
+func (c *core) find(ctx context.Context, token string) (*stored, error) {
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message *stored             `json:"message"`
+	}
+	body := map[string]string{"last_by_subj": c.names.filter(token)}
+	if err := c.request(ctx, "STREAM.MSG.GET."+c.names.stream, body, &answer); err != nil {
+		return nil, err
+	}
+	if answer.Error != nil {
+		if answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+			return nil, nil
+		}
+		return nil, answer.Error
+	}
+	return answer.Message, nil
+}
+
+// findPatiently is find, tried until ctx ends.
+func (c *core) findPatiently(ctx context.Context, token string) (*stored, error) {
+	for try := 0; ; try++ {
+		one, cancel := context.WithTimeout(ctx, oneTry)
+		last, err := c.find(one, token)
+		cancel()
+		if err == nil || !pause(ctx, try) {
+			return last, err
+		}
+	}
+}
+
+// remove deletes one message; a message that is gone already is no error, and
+// says false.
+func (c *core) remove(ctx context.Context, seq uint64) (bool, error) {
+	var answer struct {
+		Error   *jetstream.APIError `json:"error"`
+		Success bool                `json:"success"`
+	}
+	body := map[string]any{"seq": seq, "no_erase": true}
+	if err := c.request(ctx, "STREAM.MSG.DELETE."+c.names.stream, body, &answer); err != nil {
+		return false, err
+	}
+	if answer.Error != nil {
+		if answer.Error.ErrorCode == codeSequenceNotFound || answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+			return false, nil
+		}
+		return false, answer.Error
+	}
+	return answer.Success, nil
+}
+
+const codeSequenceNotFound = 10043
+
+// pause waits before another try, a little longer each time and never in step
+// with others, and reports whether there is time for it.
+func pause(ctx context.Context, try int) bool {
+	d := min(time.Second, 5*time.Millisecond<<min(try, 10))
+	timer := time.NewTimer(d/2 + rand.N(d/2))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}

@@ -1,0 +1,104 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package queue is a durable queue of typed jobs on one NATS JetStream stream:
+// enqueued by any process, worked on by any number of others, retried, delayed,
+// unique by ID, and kept when they fail for good. The server does the work; this
+// package composes its leases, schedules, compare-and-set and limits.
+//
+// # Guarantees
+//
+// Delivery.
+//
+//   - A job whose Enqueue returned without an error is handed out until it is
+//     done or dead. It survives the end of any client, and of the server as far
+//     as the server's storage does (see Durability).
+//   - Delivery is at least once. A job runs again when its worker ended before
+//     it was acknowledged, so handlers are idempotent, or use the ID.
+//   - A batch of EnqueueMany is stored whole or not at all.
+//   - A dead job is kept until somebody requeues or deletes it. A payload that a
+//     worker can't decode, or that a later release wrote, is kept as well.
+//
+// Duplicates.
+//
+//   - At most one job with an ID given by the caller is anywhere in the queue,
+//     whatever its state, retained and dead ones included. The server checks it
+//     in the write itself.
+//   - An Enqueue whose answer was lost is tried again in such a way that no
+//     second job comes of it, unless the first was finished in between. An ID
+//     with Retain excludes that too.
+//   - An entry is settled once. Every move of a job is fenced by compare-and-set
+//     on the message that was delivered, so whoever lost a job can't move it.
+//
+// Time.
+//
+//   - Nothing that is delayed, snoozed or retried starts early by the server's
+//     clock.
+//   - The context of a handler ends with ErrLeaseLost before the server gives the
+//     job to another worker, also when the server can't be reached: the local
+//     clock decides, counted from before the last confirmed renewal was sent.
+//     This does not stop a handler that ignores its context, nor a process that
+//     was paused: until it notices, both may run.
+//   - Failures count as attempts. Snoozes, shutdowns and crashes do not; crashes
+//     count as interruptions, and a job that was interrupted MaxInterruptions
+//     times is dead.
+//   - A worker that is told to stop hands back at once what it has not finished,
+//     and nothing counts. Handed back jobs wait behind those already waiting.
+//
+// Order. Priorities first; within one, the order of enqueuing, as far as several
+// workers and retries allow. No more than MaxRunning jobs of a priority run at a
+// time, over all processes.
+//
+// # What it does not do
+//
+// It does not run a job exactly once; nobody can. It does not order jobs that
+// run at the same time. It keeps no history of finished jobs that are not
+// retained. A lower priority gets nothing while a higher one always has jobs.
+// At three replicas the server compares a write with others in flight by their
+// filter alone, so a Replace in the very millisecond in which the job's schedule
+// fires may find it still there: then the old one runs when due, and the new one
+// later.
+//
+// # Durability
+//
+// JetStream acknowledges from the page cache, and syncs to disk every two
+// minutes unless its sync_interval is "always". The crash of a server process
+// loses nothing. A power cut may lose what that server took in the meantime; with
+// three replicas on separate power that is unlikely, with sync_interval always it
+// is excluded as far as disks tell the truth. Memory storage is lost with the
+// server.
+//
+// # On the server
+//
+// For the queue "orders" in the namespace "jobs":
+//
+//	stream jobs_q_orders, work-queue retention, no limits
+//	  jobs.q.orders.ready.<priority>.<id>  waiting or running: consumer work_<priority>
+//	  jobs.q.orders.later.<priority>.<id>  a schedule, moved to ready by the server when due
+//	  jobs.q.orders.done.<priority>.<id>   retained with its result, removed by its TTL
+//	  jobs.q.orders.dead.<priority>.<id>   failed for good
+//	  consumers count_later, count_dead, count_done: made by Stats, gone after an hour
+//
+// The characters of an ID that subjects can't hold are written %XX. A default
+// job has no header and its publish no expectation: a plain publish is all that
+// it costs. Others have Job-… headers. A move to another state is a publish that
+// expects the last sequence over jobs.q.orders.*.*.<id> to be that of the message
+// delivered, followed by the ack of that message. After a crash between the two,
+// whoever gets the message again looks for the job, finds that it was moved, and
+// only acknowledges.
+//
+// The server must be nats-server 2.12 or newer. Don't pull from the consumers by
+// other means: what is acknowledged there is gone.
+//
+// # Failure
+//
+// While the connection is down, Enqueue waits and tries again within its
+// context, and workers go on with what they have until its lease ends; after the
+// reconnect they pull again, and send again the acks that the server may not
+// have read. A new leader of a replicated stream takes a few seconds, in which the
+// same holds. After the crash of a worker its jobs wait for the rest of their
+// lease. A handler that ignores the end of its context for ten seconds is
+// reported with its stack; it keeps its slot and its job until it returns.
+//
+// The example of the package shows the main job.
+package queue

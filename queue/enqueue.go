@@ -1,0 +1,204 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A Receipt says what became of an enqueued job.
+type Receipt struct {
+	// ID names the job from now on.
+	ID string
+	// Duplicate means that a job with this ID is in the queue already, in State,
+	// and that nothing was stored.
+	Duplicate bool
+	// State of the job that was there: "ready" (waiting or running), "later",
+	// "done" (retained) or "dead". Empty unless Duplicate.
+	State string
+	// Replaced means that the option Replace overwrote a job.
+	Replaced bool
+}
+
+// A newJob is one to be stored, checked and encoded.
+type newJob struct {
+	token    string
+	subject  string
+	header   header // nil for a default job
+	data     []byte
+	unique   bool // the caller chose the ID
+	replace  bool
+	due      time.Time
+	priority int
+}
+
+func (j newJob) id() string { return decodeToken(j.token) }
+
+// headroom is what a payload must leave of the server's limit for what a job
+// gains while it is moved: the subject in several headers, numbers, times, and
+// an error, each byte of which JSON may write as six.
+func headroom(token string) int { return 1024 + 4*(len(token)+2*maxNameLength) + 6*maxErrorLength }
+
+// checkSize refuses what the server would.
+func (c *core) checkSize(size int, token string) error {
+	limit := int(c.nc.MaxPayload())
+	if limit <= 0 {
+		return nil // not connected yet; the server will say
+	}
+	if most := limit - headroom(token); size > most {
+		return fmt.Errorf("the payload has %d bytes: want at most %d, which is the server's max_payload %d less what a job needs for itself; store large things elsewhere and enqueue a reference",
+			size, most, limit)
+	}
+	return nil
+}
+
+// newJob checks the options and lays the job out.
+func (c *core) newJob(data []byte, opts []EnqueueOption) (newJob, error) {
+	now := time.Now()
+	if len(opts) == 0 {
+		id := newID(now)
+		return newJob{token: id, subject: c.names.subject(ready, 0, id), data: data}, c.checkSize(len(data), id)
+	}
+	var s spec
+	for _, o := range opts {
+		o.enqueue(&s)
+	}
+	if err := s.check(c, now); err != nil {
+		return newJob{}, err
+	}
+	j := newJob{token: encodeToken(s.id), data: data, unique: s.id != "", replace: s.replace, priority: s.priority}
+	if !j.unique {
+		j.token = newID(now)
+	}
+	size := len(data)
+	if h := s.header(); len(h) > 0 || j.unique || s.due(now) != (time.Time{}) {
+		// The time tells this very enqueue from another one of the same ID,
+		// when an answer was lost.
+		h.setTime(headerEnqueued, now)
+		j.header = h
+		for k, v := range h {
+			size += len(k) + len(v[0]) + 4
+		}
+	}
+	j.subject = c.names.subject(ready, s.priority, j.token)
+	if j.due = s.due(now); !j.due.IsZero() {
+		j.subject = c.names.subject(later, s.priority, j.token)
+	}
+	return j, c.checkSize(size, j.token)
+}
+
+// newMessage is the job as it is published. It is made anew for each try.
+func (c *core) newMessage(j newJob) *nats.Msg {
+	m := &nats.Msg{Subject: j.subject, Data: j.data}
+	if j.header != nil {
+		m.Header = nats.Header(j.header.own())
+		if !j.due.IsZero() {
+			c.schedule(m, j.priority, j.token, j.due)
+		}
+	}
+	return m
+}
+
+func (c *core) enqueue(ctx context.Context, data []byte, opts []EnqueueOption) (Receipt, error) {
+	j, err := c.newJob(data, opts)
+	if err != nil {
+		return Receipt{}, err
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	var replaced *stored // what the next try overwrites
+	unanswered := false
+	for try := 0; ; try++ {
+		m := c.newMessage(j)
+		if j.unique || unanswered {
+			c.expectNew(m, j, replaced)
+		}
+		err := c.publish(ctx, m)
+		switch {
+		case err == nil:
+			return Receipt{ID: j.id(), Replaced: replaced != nil}, nil
+		case errors.Is(err, errMoved):
+			last, findErr := c.find(ctx, j.token)
+			if findErr == nil && last != nil {
+				ours, state := c.whose(j, last)
+				switch {
+				case unanswered && ours: // stored by an earlier try
+					return Receipt{ID: j.id(), Replaced: replaced != nil}, nil
+				case !j.replace || state != later:
+					return Receipt{ID: j.id(), Duplicate: true, State: state}, nil
+				}
+			}
+			// With no job there it is gone in the meantime, or, on a replicated
+			// stream, still in flight.
+			replaced = last
+		case errors.Is(err, errUnanswered):
+			unanswered = true
+		default:
+			return Receipt{}, err
+		}
+		if !pause(ctx, try) {
+			return Receipt{ID: j.id()}, fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// expectNew makes m conditional: no job of its ID anywhere, or else the one that
+// it replaces, unmoved.
+func (c *core) expectNew(m *nats.Msg, j newJob, replaced *stored) {
+	if m.Header == nil {
+		m.Header = nats.Header{}
+	}
+	if replaced == nil {
+		c.expect(m, j.token, 0)
+		return
+	}
+	c.expect(m, j.token, replaced.Seq)
+	if replaced.Subject != m.Subject {
+		// The server takes the schedule away in the same write.
+		m.Header.Set("Nats-Schedule-Next", "purge")
+		m.Header.Set("Nats-Scheduler", replaced.Subject)
+	}
+}
+
+// whose tells whether a stored job is j itself, and its state.
+func (c *core) whose(j newJob, last *stored) (ours bool, state string) {
+	state, _, _, _ = c.names.parse(last.Subject)
+	if !j.unique {
+		return true, state
+	}
+	h, err := last.header()
+	return err == nil && h.get(headerEnqueued) == j.header.get(headerEnqueued), state
+}
+
+// header is what the options store with the job; understand reads it.
+func (s *spec) header() header {
+	h := header{}
+	if s.maxAttempts > 0 {
+		h.set(headerMaxAttempts, strconv.Itoa(s.maxAttempts))
+	}
+	if s.timeout > 0 {
+		h.set(headerTimeout, s.timeout.String())
+	}
+	if !s.expires.IsZero() {
+		h.setTime(headerExpires, s.expires)
+	}
+	if s.retain > 0 {
+		h.set(headerRetain, s.retain.String())
+	}
+	if s.correlation != "" {
+		h.set(headerCorrelation, s.correlation)
+	}
+	if len(s.properties) > 0 {
+		data, _ := json.Marshal(s.properties) // strings always marshal
+		h.set(headerProperties, string(data))
+	}
+	return h
+}

@@ -1,0 +1,132 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A lane is one priority as a worker sees it: its subscription, its open pulls
+// and the jobs that came and have not been started. The worker's mutex guards
+// it.
+type lane struct {
+	priority int
+	subject  string // of pull requests
+	inbox    string // answers come to inbox.<number of the pull>
+	sub      *nats.Subscription
+	closed   chan struct{} // the subscription has handed over its last message
+
+	pulls   pulls
+	queue   []*delivery
+	head    int       // of queue: what is before it has been taken
+	backlog bool      // more were waiting at the server when the last one came
+	retryAt time.Time // no pull before, after a refusal
+
+	asked int // when draining: the worker's generation at the last pull
+	empty int // the generation for which the server said that nothing waits
+}
+
+// pullExpiry is how long a pull waits at the server. A first lease counts from
+// the sending of its pull, so it may take no large part of it.
+func (c *core) pullExpiry() time.Duration {
+	return min(max(c.lease/4, 500*time.Millisecond), 10*time.Second)
+}
+
+// openPulls is how many pulls of a lane may be open: one that is being served,
+// and the next one under way, so that the server need not wait for it.
+const openPulls = 2
+
+func (c *core) newLane(priority int) *lane {
+	return &lane{
+		priority: priority,
+		subject:  c.api + "CONSUMER.MSG.NEXT." + c.names.stream + "." + c.names.worker(priority),
+		inbox:    c.nc.NewInbox(),
+		closed:   make(chan struct{}),
+		asked:    -1,
+		empty:    -1,
+	}
+}
+
+// listen subscribes to the answers.
+func (l *lane) listen(nc *nats.Conn, receive func(*lane, *nats.Msg)) (err error) {
+	if l.sub, err = nc.Subscribe(l.inbox+".*", func(m *nats.Msg) { receive(l, m) }); err != nil {
+		return err
+	}
+	l.sub.SetClosedHandler(func(string) { close(l.closed) })
+	return l.sub.SetPendingLimits(-1, -1) // what comes was asked for
+}
+
+func (l *lane) push(d *delivery) {
+	l.queue = append(l.queue, d)
+	l.backlog = d.pending > 0
+}
+
+func (l *lane) first() *delivery {
+	if l.head == len(l.queue) {
+		return nil
+	}
+	return l.queue[l.head]
+}
+
+func (l *lane) pop() *delivery {
+	d := l.first()
+	if d == nil {
+		return nil
+	}
+	l.queue[l.head] = nil
+	if l.head++; l.head == len(l.queue) {
+		l.queue, l.head = l.queue[:0], 0
+	}
+	return d
+}
+
+// A pullMsg is a pull request to be sent.
+type pullMsg struct {
+	subject, reply string
+	body           []byte
+}
+
+// ask notes a pull for n messages; the caller sends it.
+func (l *lane) ask(now time.Time, n int, expires time.Duration) pullMsg {
+	number := l.pulls.add(now, n)
+	body := fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, n, expires)
+	if expires == 0 {
+		body = fmt.Appendf(nil, `{"batch":%d,"no_wait":true}`, n)
+	}
+	return pullMsg{subject: l.subject, reply: l.inbox + "." + strconv.Itoa(number), body: body}
+}
+
+var errConsumerDeleted = errors.New("the queue was deleted on the server")
+
+// status understands an answer that is not a job. It returns how long to wait
+// before the next pull, or that there is no point in one.
+func (l *lane) status(m *nats.Msg) (retryIn time.Duration, err error) {
+	number, _ := strconv.Atoi(strings.TrimPrefix(m.Subject, l.inbox+"."))
+	unsent, err := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
+	if err != nil {
+		unsent = -1
+	}
+	l.pulls.ended(number, unsent)
+	text := m.Header.Get("Description")
+	switch code := m.Header.Get("Status"); {
+	case code == "404", code == "408": // nothing there; expired
+		l.backlog = false
+		return 0, nil
+	case code == "409" && strings.Contains(text, "Consumer Deleted"):
+		return 0, errConsumerDeleted
+	case code == "409" && strings.Contains(text, "MaxAckPending"):
+		return 250 * time.Millisecond, nil // MaxRunning jobs are running
+	default:
+		// The leader changed, the server shuts down or has no room for
+		// another pull, or nobody answers (503).
+		l.pulls.reset()
+		return 500 * time.Millisecond, nil
+	}
+}

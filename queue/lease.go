@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A lease is what a delivery knows of its time. The server accepts acks and
+// renewals from anybody who once had a message (2.15.2), so the local monotonic
+// clock alone decides: it ends Lease − margin after the *sending* of the last
+// renewal that was confirmed. For a first lease that is the sending of the pull
+// that brought the message: the server can't have begun to count before.
+type lease struct {
+	confirmed  time.Time // guarded by keeper.mu while a keeper holds the delivery
+	renewing   bool      // likewise
+	lost       bool      // likewise
+	prev, next *delivery // in the keeper's list
+}
+
+// margin is how much earlier than at the server a lease ends here, for clocks
+// that run differently and messages under way.
+func (c *core) margin() time.Duration { return c.lease / 10 }
+
+func (c *core) leaseEnds(d *delivery) time.Time {
+	return d.lease.confirmed.Add(c.lease - c.margin())
+}
+
+// renew asks for another lease and waits until the server confirms it. A
+// renewal that was not confirmed is none.
+func (c *core) renew(ctx context.Context, d *delivery) (sent time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, oneTry)
+	defer cancel()
+	sent = time.Now()
+	_, err = c.nc.RequestWithContext(ctx, d.reply, progressPayload)
+	return sent, err
+}
+
+// A keeper renews the leases of the deliveries that it holds, and cancels those
+// whose lease has ended. While it holds none it sleeps.
+type keeper struct {
+	c    *core
+	wake chan struct{} // the list is no longer empty
+
+	mu   sync.Mutex // guards the list and the leases in it
+	list delivery   // its ring: list.lease.next is the first
+	held int
+}
+
+func newKeeper(c *core) *keeper {
+	k := &keeper{c: c, wake: make(chan struct{}, 1)}
+	k.list.lease.prev, k.list.lease.next = &k.list, &k.list
+	return k
+}
+
+func (k *keeper) add(d *delivery) {
+	k.mu.Lock()
+	last := k.list.lease.prev
+	d.lease.prev, d.lease.next = last, &k.list
+	last.lease.next, k.list.lease.prev = d, d
+	k.held++
+	first := k.held == 1
+	k.mu.Unlock()
+	if first {
+		select {
+		case k.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (k *keeper) remove(d *delivery) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if d.lease.next == nil {
+		return
+	}
+	d.lease.prev.lease.next, d.lease.next.lease.prev = d.lease.next, d.lease.prev
+	d.lease.prev, d.lease.next = nil, nil
+	k.held--
+}
+
+// run keeps leases until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	var renewals sync.WaitGroup
+	defer renewals.Wait()
+	tick := time.NewTicker(k.c.lease / 15)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		due, lost, stuck := k.look(time.Now())
+		for _, d := range lost {
+			d.cancel(ErrLeaseLost)
+		}
+		for _, d := range due {
+			renewals.Go(func() { k.renew(ctx, d) })
+		}
+		for _, d := range stuck {
+			k.c.reportStuck(d)
+		}
+		if !k.idle() {
+			continue
+		}
+		tick.Stop()
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.wake:
+			tick.Reset(k.c.lease / 15)
+		}
+	}
+}
+
+func (k *keeper) idle() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.held == 0
+}
+
+// look finds the leases to renew, a third of their time after the last renewal,
+// those that end before the next look, and the handlers that ignore the end of
+// their context.
+func (k *keeper) look(now time.Time) (due, lost, stuck []*delivery) {
+	connected := k.c.nc.IsConnected() // a renewal kept by the client until later would renew somebody else's lease
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for d := k.list.lease.next; d != &k.list; d = d.lease.next {
+		switch {
+		case d.lease.lost:
+		case !now.Add(k.c.lease / 15).Before(k.c.leaseEnds(d)):
+			d.lease.lost = true
+			lost = append(lost, d)
+		case connected && !d.lease.renewing && now.Sub(d.lease.confirmed) >= k.c.lease/3:
+			d.lease.renewing = true
+			due = append(due, d)
+		}
+		if d.run.ignoresEnd(now) {
+			stuck = append(stuck, d)
+		}
+	}
+	return due, lost, stuck
+}
+
+func (k *keeper) renew(ctx context.Context, d *delivery) {
+	sent, err := k.c.renew(ctx, d)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	d.lease.renewing = false
+	if err == nil {
+		d.lease.confirmed = sent
+	}
+}

@@ -1,0 +1,180 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// The states that a job's subject can name. A running job stays in ready; the
+// consumer knows that it runs.
+const (
+	ready = "ready"
+	later = "later"
+	done  = "done"
+	dead  = "dead"
+)
+
+const (
+	maxNameLength = 64
+	maxIDLength   = 256
+)
+
+// names says what a queue is called on the server. All of it is fixed here.
+type names struct {
+	queue  string
+	stream string // jobs_q_orders
+	prefix string // jobs.q.orders.
+}
+
+func newNames(namespace, queue string) names {
+	return names{
+		queue:  queue,
+		stream: namespace + "_q_" + queue,
+		prefix: namespace + ".q." + queue + ".",
+	}
+}
+
+// all matches every subject of the queue; it is what the stream listens to.
+func (n names) all() string { return n.prefix + ">" }
+
+// subject is where the job with this token stands in a state.
+func (n names) subject(state string, priority int, token string) string {
+	return n.prefix + state + "." + strconv.Itoa(priority) + "." + token
+}
+
+// filter matches the job with this token in every state and priority. Every
+// compare-and-set about a job must use this very string: a replicated stream
+// compares writes that are still in flight by it, literally (server 2.15.2).
+func (n names) filter(token string) string { return n.prefix + "*.*." + token }
+
+// state matches every job in a state.
+func (n names) state(state string) string { return n.prefix + state + ".*.*" }
+
+// lane matches every waiting job of one priority.
+func (n names) lane(priority int) string {
+	return n.prefix + ready + "." + strconv.Itoa(priority) + ".*"
+}
+
+func (n names) worker(priority int) string { return "work_" + strconv.Itoa(priority) }
+
+// counter is the consumer that counts a state for Stats; nobody pulls from it.
+func (n names) counter(state string) string { return "count_" + state }
+
+// parse splits a subject of the queue.
+func (n names) parse(subject string) (state string, priority int, token string, ok bool) {
+	rest, ok := strings.CutPrefix(subject, n.prefix)
+	if !ok {
+		return "", 0, "", false
+	}
+	state, rest, _ = strings.Cut(rest, ".")
+	number, token, ok := strings.Cut(rest, ".")
+	if !ok || token == "" || strings.Contains(token, ".") {
+		return "", 0, "", false
+	}
+	priority, err := strconv.Atoi(number)
+	return state, priority, token, err == nil
+}
+
+// checkName refuses what can't be part of both a stream's name and a subject.
+func checkName(field, name string) error {
+	legal := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
+	}
+	switch {
+	case name == "":
+		return fmt.Errorf("%s is empty: want a name such as \"emails\"", field)
+	case len(name) > maxNameLength:
+		return fmt.Errorf("%s is %d bytes long: want at most %d", field, len(name), maxNameLength)
+	case strings.ContainsFunc(name, func(r rune) bool { return !legal(r) }):
+		return fmt.Errorf("%s is %q: want only letters, digits, - and _", field, name)
+	}
+	return nil
+}
+
+func checkID(id string) error {
+	switch {
+	case id == "":
+		return errors.New("ID is empty: leave the option out and the queue makes one")
+	case !utf8.ValidString(id):
+		return fmt.Errorf("ID is %q: want valid UTF-8; encode binary IDs, for instance as hex", id)
+	case len(id) > maxIDLength:
+		return fmt.Errorf("ID is %d bytes long: want at most %d; use a hash of it", len(id), maxIDLength)
+	}
+	return nil
+}
+
+const hexDigits = "0123456789ABCDEF"
+
+// escaped tells which bytes can't stand in a subject's token, or would make it
+// mean something else: separators, wildcards, white space, control characters,
+// and the escape itself. All other bytes, UTF-8 included, stand for themselves.
+func escaped(b byte) bool {
+	return b <= ' ' || b == 0x7f || b == '.' || b == '*' || b == '>' || b == '%'
+}
+
+// encodeToken makes a subject's token of an ID, and the same ID of the token.
+func encodeToken(id string) string {
+	n := 0
+	for i := range len(id) {
+		if escaped(id[i]) {
+			n++
+		}
+	}
+	if n == 0 {
+		return id
+	}
+	b := make([]byte, 0, len(id)+2*n)
+	for i := range len(id) {
+		if c := id[i]; escaped(c) {
+			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
+
+func decodeToken(token string) string {
+	if !strings.Contains(token, "%") {
+		return token
+	}
+	b := make([]byte, 0, len(token))
+	for i := 0; i < len(token); i++ {
+		if token[i] == '%' && i+2 < len(token) {
+			if v, err := strconv.ParseUint(token[i+1:i+3], 16, 8); err == nil {
+				b = append(b, byte(v))
+				i += 2
+				continue
+			}
+		}
+		b = append(b, token[i])
+	}
+	return string(b)
+}
+
+// newID makes an ID of 24 characters that sorts by time: 48 bits of Unix
+// milliseconds, then 72 random bits, in lower-case base32hex (RFC 4648, whose
+// alphabet keeps the order). Two of a million IDs made in one millisecond
+// collide with a probability of 1e-10.
+func newID(now time.Time) string {
+	const alphabet = "0123456789abcdefghijklmnopqrstuv"
+	ms, high, low := uint64(now.UnixMilli()), rand.Uint64(), rand.Uint64()
+	var b [24]byte
+	// 120 bits from the left: 48 of time, 12 of high, then 60 of low.
+	head := ms<<12 | high&0xfff
+	for i := 11; i >= 0; i-- {
+		b[i] = alphabet[head&31]
+		head >>= 5
+		b[12+i] = alphabet[low&31]
+		low >>= 5
+	}
+	return string(b[:])
+}

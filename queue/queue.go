@@ -1,0 +1,148 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"iter"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Queue is a durable queue of jobs with values of type T. Its methods may be
+// called concurrently. It needs no closing; it lives as long as its connection.
+type Queue[T any] struct{ c *core }
+
+// Open opens the queue with this name, and creates it on the server if it is
+// not there. The name is made of letters, digits, - and _, at most 64 of them.
+//
+// What is there is verified and never edited: a difference to the options is an
+// error that gives both values and the command that ends it. Any number of
+// processes may open the same queue at once.
+func Open[T any](ctx context.Context, js jetstream.JetStream, name string, opts Options) (*Queue[T], error) {
+	c, err := openCore(ctx, js, name, opts)
+	if err != nil {
+		return nil, newCore(js, newNames("", name), opts.withDefaults()).wrap("open", err)
+	}
+	return &Queue[T]{c}, nil
+}
+
+// Name is the name the queue was opened with.
+func (q *Queue[T]) Name() string { return q.c.names.queue }
+
+// Enqueue stores one job and returns when the server has it: from then on the
+// job is not lost, and is handed out until it is done or dead.
+//
+// While the server is away Enqueue waits and tries again, until ctx ends or, if
+// it has no deadline, for Options.Timeout. A try whose answer was lost is
+// repeated so that it does not make a second job, see the package's Guarantees.
+// When the error says that there was no answer, the job may be stored all the
+// same; Receipt.ID then is the ID to try again with.
+func (q *Queue[T]) Enqueue(ctx context.Context, value T, opts ...EnqueueOption) (Receipt, error) {
+	data, err := q.encode(value)
+	if err != nil {
+		return Receipt{}, q.c.wrap("enqueue", err)
+	}
+	receipt, err := q.c.enqueue(ctx, data, opts)
+	return receipt, q.c.wrap("enqueue", err)
+}
+
+// EnqueueMany stores many jobs, in atomic batches of up to 1,000 in the order
+// given: a batch is stored whole or not at all. The receipts belong to the
+// items, one each; those of jobs that are not stored have no ID. If a batch
+// fails, those before it are stored and those after it are not tried.
+//
+// Everything is checked before anything is stored.
+func (q *Queue[T]) EnqueueMany(ctx context.Context, items []Item[T]) ([]Receipt, error) {
+	jobs := make([]newJob, len(items))
+	for i, item := range items {
+		data, err := q.encode(item.Value)
+		if err == nil {
+			jobs[i], err = q.c.newJob(data, item.Options)
+		}
+		if err != nil {
+			return nil, q.c.wrap("enqueue many", itemError{i, err})
+		}
+	}
+	receipts, err := q.c.enqueueMany(ctx, jobs)
+	return receipts, q.c.wrap("enqueue many", err)
+}
+
+// An Item is one job of EnqueueMany.
+type Item[T any] struct {
+	Value   T
+	Options []EnqueueOption
+}
+
+// Items makes items of values, all with the same options.
+func Items[T any](values []T, opts ...EnqueueOption) []Item[T] {
+	items := make([]Item[T], len(values))
+	for i, v := range values {
+		items[i] = Item[T]{Value: v, Options: opts}
+	}
+	return items
+}
+
+func (q *Queue[T]) encode(value T) ([]byte, error) {
+	data, err := q.c.opts.Codec.Marshal(value)
+	if err != nil {
+		return nil, &encodeError{err}
+	}
+	return data, nil
+}
+
+// Dequeue takes the next job, of the first priority that has one, and waits for
+// one until ctx ends; then it returns ErrEmpty. An already cancelled context
+// means a single try. The job must be settled, or renewed, within the lease; one
+// that is dropped unsettled goes to another worker when its lease ends. A job
+// that can't be decoded is not returned: it goes the way of a failed attempt.
+func (q *Queue[T]) Dequeue(ctx context.Context) (*Entry[T], error) {
+	for {
+		d, err := q.c.dequeue(ctx)
+		if err != nil {
+			return nil, q.c.wrap("dequeue", err)
+		}
+		e, err := q.entry(d)
+		if err == nil {
+			return e, nil
+		}
+		if err := q.c.settleEntry(context.WithoutCancel(ctx), d, settlementOf(err)); err != nil {
+			return nil, q.c.wrap("dequeue", err)
+		}
+	}
+}
+
+// Entries takes one job after the other until ctx ends. The body of the loop
+// settles each; what it leaves unsettled goes back to the queue at once, without
+// counting the attempt. An error is yielded once, last. The sequence may be
+// ranged over more than once.
+func (q *Queue[T]) Entries(ctx context.Context) iter.Seq2[*Entry[T], error] {
+	return func(yield func(*Entry[T], error) bool) {
+		for ctx.Err() == nil {
+			e, err := q.Dequeue(ctx)
+			if err != nil {
+				if ctx.Err() == nil {
+					yield(nil, err)
+				}
+				return
+			}
+			more := yield(e, nil)
+			if e.d.state.Load() == open {
+				// What can't be given back goes back by its lease.
+				_ = q.c.settleEntry(context.WithoutCancel(ctx), e.d, settlement{verdict: returnJob})
+			}
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+func (q *Queue[T]) entry(d *delivery) (*Entry[T], error) {
+	e := &Entry[T]{c: q.c, d: d}
+	if err := q.c.opts.Codec.Unmarshal(d.data, &e.Value); err != nil {
+		return nil, &decodeError{err}
+	}
+	return e, nil
+}

@@ -1,0 +1,213 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A verdict is what becomes of a job that was taken.
+type verdict int
+
+const (
+	completeJob verdict = iota // done, and kept if it is to be retained
+	retryJob                   // the attempt failed: again after a while, or dead after the last one
+	snoozeJob                  // again after a while, the attempt does not count
+	returnJob                  // again at once, nothing counts
+	buryJob                    // dead
+	ackOnly                    // the job was moved before; only its ack was lost
+)
+
+// Why a job is dead, for DeadLetter.Reason.
+const (
+	ReasonAttempts    = "attempts"    // its last attempt failed
+	ReasonPermanent   = "permanent"   // its handler said so, with Permanent or Reject
+	ReasonExpired     = "expired"     // it was not started in time
+	ReasonInterrupted = "interrupted" // it was running too often when its worker ended
+	ReasonUndecodable = "undecodable" // what is stored with it can't be understood
+)
+
+// A settlement is a verdict with what belongs to it.
+type settlement struct {
+	verdict verdict
+	delay   time.Duration // of a retry or snooze; a retry below zero means Options.Backoff
+	err     error
+	reason  string // of a burial
+}
+
+// settlementOf says what a handler's return value asks for.
+func settlementOf(err error) settlement {
+	if err == nil {
+		return settlement{verdict: completeJob}
+	}
+	if s, ok := errors.AsType[*steer](err); ok {
+		if s.verdict == buryJob {
+			return settlement{verdict: buryJob, err: err, reason: ReasonPermanent}
+		}
+		return settlement{verdict: s.verdict, delay: max(0, s.delay), err: err}
+	}
+	if _, ok := errors.AsType[*decodeError](err); ok {
+		return settlement{verdict: retryJob, delay: -1, err: err, reason: ReasonUndecodable}
+	}
+	return settlement{verdict: retryJob, delay: -1, err: err}
+}
+
+// settle makes the transition and tells what it was: first the job is written
+// where it belongs, by compare-and-set on the message that was delivered, then
+// that message is acknowledged. A crash in between is found out by whoever gets
+// the message next, see checkTaken. Nothing is sent once the lease has ended,
+// since the server would accept it from anybody who ever had the message.
+func (c *core) settle(ctx context.Context, d *delivery, s settlement, ack func(context.Context, *delivery) error) (how string, err error) {
+	ends := c.leaseEnds(d)
+	if !time.Now().Before(ends) {
+		return "", ErrLeaseLost
+	}
+	if s.verdict == completeJob && d.retainOr(c.opts) == 0 {
+		return "completed", ack(ctx, d) // the usual end costs nothing but the ack
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, ends, ErrLeaseLost)
+	defer cancel()
+	m, how := c.transition(d, s, time.Now())
+	if m != nil {
+		if err := c.move(ctx, d, m); err != nil {
+			return "", err
+		}
+	}
+	return how, ack(ctx, d)
+}
+
+// transition is the message that a settlement stores, if any, and its name.
+func (c *core) transition(d *delivery, s settlement, now time.Time) (*nats.Msg, string) {
+	h := d.header.own()
+	if h.get(headerEnqueued) == "" {
+		h.setTime(headerEnqueued, d.enqueued)
+	}
+	if s.verdict == retryJob && d.attempt >= d.maxAttemptsOr(c.opts) {
+		s.verdict = buryJob
+		if s.reason == "" {
+			s.reason = ReasonAttempts
+		}
+	}
+	switch s.verdict {
+	case completeJob:
+		return c.doneMsg(d, h, d.retainOr(c.opts)), "completed"
+	case retryJob:
+		delay := s.delay
+		if delay < 0 {
+			delay = max(0, c.opts.Backoff(d.attempt))
+		}
+		h.set(headerAttempt, strconv.Itoa(d.attempt+1))
+		h.setError(s.err)
+		return c.laterMsg(d, h, dueAfter(now, delay)), "retrying"
+	case snoozeJob:
+		return c.laterMsg(d, h, dueAfter(now, s.delay)), "snoozed"
+	case returnJob:
+		if d.interruptions > 0 {
+			h.set(headerInterruptions, strconv.Itoa(d.interruptions))
+		}
+		return c.message(d, ready, h), "returned"
+	case buryJob:
+		h.set(headerReason, s.reason)
+		h.setError(s.err)
+		if d.interruptions > 0 {
+			h.set(headerInterruptions, strconv.Itoa(d.interruptions))
+		}
+		return c.message(d, dead, h), "dead"
+	}
+	return nil, "settled before"
+}
+
+// dueAfter is now + delay, but never so far that it has no name on the server.
+func dueAfter(now time.Time, delay time.Duration) time.Time {
+	if end := time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC); end.Sub(now) < delay || delay == math.MaxInt64 {
+		return end
+	}
+	return now.Add(delay)
+}
+
+// message is the job in another state.
+func (c *core) message(d *delivery, state string, h header) *nats.Msg {
+	return &nats.Msg{Subject: c.names.subject(state, d.priority, d.token), Header: nats.Header(h), Data: d.data}
+}
+
+// laterMsg is the job as a schedule: the server itself moves it back to ready.
+// An attempt that ended in order does not count as an interruption of the next.
+func (c *core) laterMsg(d *delivery, h header, due time.Time) *nats.Msg {
+	delete(h, headerInterruptions)
+	m := c.message(d, later, h)
+	c.schedule(m, d.priority, d.token, due)
+	return m
+}
+
+// schedule makes m come due. The time has nanoseconds: cut to seconds, as
+// nats.go does it, it would be early.
+func (c *core) schedule(m *nats.Msg, priority int, token string, due time.Time) {
+	h := header(m.Header)
+	h.setTime(headerDue, due)
+	h.set(jetstream.ScheduleHeader, "@at "+due.UTC().Format(time.RFC3339Nano))
+	h.set(jetstream.ScheduleTargetHeader, c.names.subject(ready, priority, token))
+}
+
+// doneMsg is the record of a finished job. The server removes it by its TTL,
+// which counts whole seconds.
+func (c *core) doneMsg(d *delivery, h header, retain time.Duration) *nats.Msg {
+	h.set(headerOutcome, "succeeded")
+	h.set(jetstream.MsgTTLHeader, wholeSeconds(retain).String())
+	delete(h, headerError)
+	m := c.message(d, done, h)
+	m.Data = d.result
+	return m
+}
+
+func wholeSeconds(d time.Duration) time.Duration {
+	return (d + time.Second - 1).Truncate(time.Second)
+}
+
+// move stores m in place of the job's present message, and returns nil also if
+// somebody has moved the job before. It tries until ctx ends.
+func (c *core) move(ctx context.Context, d *delivery, m *nats.Msg) error {
+	c.expect(m, d.token, d.seq)
+	for try := 0; ; try++ {
+		err := c.publish(ctx, m)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, errMoved):
+			last, findErr := c.find(ctx, d.token)
+			if findErr == nil && (last == nil || last.Seq != d.seq) {
+				return nil
+			}
+		case !errors.Is(err, errUnanswered):
+			return err
+		}
+		if !pause(ctx, try) {
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
+}
+
+// ackNow acknowledges and waits for the server to confirm it.
+func (c *core) ackNow(ctx context.Context, d *delivery) error {
+	for try := 0; ; try++ {
+		one, cancel := context.WithTimeout(ctx, oneTry)
+		_, err := c.nc.RequestWithContext(one, d.reply, ackPayload)
+		cancel()
+		if err == nil || !pause(ctx, try) {
+			return err
+		}
+	}
+}
+
+var (
+	ackPayload      = []byte("+ACK")
+	progressPayload = []byte("+WPI")
+)

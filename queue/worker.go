@@ -1,0 +1,368 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/jetjobs/jetjobs/jobs"
+)
+
+// A worker keeps a number of slots busy with the jobs of a queue.
+//
+// A few goroutines share it: the callbacks of its lanes put jobs into the
+// buffers, the slots take them out, and run watches over both.
+type worker struct {
+	executor
+	acks        *acker
+	concurrency int
+	grace       time.Duration
+	drain       bool // end when nothing is waiting
+
+	slots sync.WaitGroup
+	poke  chan struct{} // run has something to look at
+
+	mu         sync.Mutex // guards the rest; never held while a handler runs or a message is sent
+	ready      *sync.Cond // a job is buffered, or stopping
+	lanes      []*lane
+	buffered   int
+	watched    bool // watch will look at the buffers in time
+	running    int
+	processed  int
+	generation int // grows with each job that ends, so that draining looks again
+	pace       pace
+	stopping   bool
+	err        error // why it can't go on
+}
+
+const (
+	// settleGrace is how long telling the server may take after the grace.
+	settleGrace = 5 * time.Second
+	// spillAfter is how long a job may wait behind busy slots in this process
+	// before it is handed back for others.
+	spillAfter = 100 * time.Millisecond
+)
+
+// run works until ctx ends, or until nothing is waiting if it drains, and
+// returns how many jobs handlers have had to their end.
+func (w *worker) run(ctx context.Context) (int, error) {
+	w.poke = make(chan struct{}, 1)
+	w.ready = sync.NewCond(&w.mu)
+	w.keeper, w.acks = newKeeper(w.c), newAcker(w.c)
+	w.ack = w.acks.ack
+	stopping, stopped := context.WithCancel(context.WithoutCancel(ctx)) // ends before w.handlers: for Info.Stopping
+	defer stopped()
+	handlers, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cut(nil)
+	settling, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	defer abandon()
+	w.handlers, w.settling = handlers, settling
+	w.info.Stopping, w.info.Grace = stopping.Done(), w.grace
+
+	var helpers sync.WaitGroup
+	defer helpers.Wait()
+	helping, stopHelpers := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopHelpers()
+	helpers.Go(func() { w.keeper.run(helping) })
+	helpers.Go(func() { w.acks.run(helping) })
+
+	for p := range w.c.priorities {
+		l := w.c.newLane(p)
+		w.lanes = append(w.lanes, l)
+		if err := l.listen(w.c.nc, w.receive); err != nil {
+			return 0, err
+		}
+		defer l.sub.Unsubscribe()
+	}
+	for range w.concurrency {
+		w.slots.Go(w.slot)
+	}
+	err := w.watch(ctx)
+
+	stopped()
+	cutAfter := time.AfterFunc(w.grace, func() { cut(jobs.ErrShutdown) })
+	defer cutAfter.Stop()
+	abandonAfter := time.AfterFunc(w.grace+settleGrace, abandon)
+	defer abandonAfter.Stop()
+	w.stop()
+	w.slots.Wait()
+	finishing, done := context.WithTimeout(context.WithoutCancel(ctx), settleGrace)
+	defer done()
+	w.acks.finish(finishing)
+	return w.processed, err
+}
+
+// watch looks after lanes and buffers until there is nothing more to do.
+func (w *worker) watch(ctx context.Context) error {
+	status := w.c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer w.c.nc.RemoveStatusListener(status)
+	next := time.NewTimer(0)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case s := <-status:
+			if s == nats.CLOSED {
+				return nats.ErrConnectionClosed
+			}
+			w.forgetPulls()
+		case <-w.poke:
+		case <-next.C:
+		}
+		in, end, err := w.look(time.Now())
+		if end || err != nil {
+			return err
+		}
+		next.Reset(in)
+	}
+}
+
+// forgetPulls makes every lane ask again, on a new connection.
+func (w *worker) forgetPulls() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.lanes {
+		l.pulls.reset()
+	}
+}
+
+// look does what time brings: it gives up pulls that were not answered, hands
+// back what has waited too long behind busy slots, and asks for more. It
+// returns when to look again.
+func (w *worker) look(now time.Time) (in time.Duration, end bool, err error) {
+	expiry := w.c.pullExpiry()
+	w.mu.Lock()
+	in = expiry
+	for _, l := range w.lanes {
+		if l.pulls.overdue(now, expiry+2*time.Second) {
+			l.pulls.reset()
+		}
+		if wait := l.retryAt.Sub(now); wait > 0 {
+			in = min(in, wait)
+		}
+	}
+	spilled := w.takeBackLocked(now.Add(-spillAfter))
+	if w.watched = w.buffered > 0; w.watched {
+		in = min(in, spillAfter/2)
+	}
+	end, err = w.drainedLocked(), w.err
+	asks := w.asksLocked(now)
+	w.mu.Unlock()
+	w.handBack(spilled)
+	w.send(asks)
+	return in, end, err
+}
+
+// drainedLocked reports whether a draining worker has found every lane empty
+// since the last job ended.
+func (w *worker) drainedLocked() bool {
+	return w.drain && w.running == 0 && w.buffered == 0 &&
+		!slices.ContainsFunc(w.lanes, func(l *lane) bool { return l.empty != w.generation })
+}
+
+// receive takes in what the server sends to a lane.
+func (w *worker) receive(l *lane, m *nats.Msg) {
+	now := time.Now()
+	if m.Reply == "" {
+		w.receiveStatus(l, m, now)
+		return
+	}
+	w.mu.Lock()
+	sent := l.pulls.arrived()
+	w.mu.Unlock()
+	d, err := w.c.newDelivery(m, sent)
+	if err != nil {
+		w.c.log.Warn("message is not a job", "err", err)
+		return
+	}
+	d.arrived = now
+	d.ctx, d.cancel = context.WithCancelCause(w.handlers)
+	w.keeper.add(d)
+	w.mu.Lock()
+	l.push(d)
+	w.buffered++
+	w.pace.came(len(m.Data))
+	waits := !w.watched && w.running+w.buffered > w.concurrency
+	w.watched = w.watched || waits
+	w.mu.Unlock()
+	w.ready.Signal()
+	if waits {
+		w.nudge()
+	}
+}
+
+func (w *worker) receiveStatus(l *lane, m *nats.Msg, now time.Time) {
+	w.mu.Lock()
+	retryIn, err := l.status(m)
+	if err != nil {
+		w.err = err
+	}
+	if retryIn > 0 {
+		l.retryAt = now.Add(retryIn)
+	}
+	if w.drain && l.pulls.outstanding() == 0 && retryIn == 0 {
+		l.empty = l.asked
+	}
+	w.mu.Unlock()
+	w.nudge()
+}
+
+// nudge wakes watch.
+func (w *worker) nudge() {
+	select {
+	case w.poke <- struct{}{}:
+	default:
+	}
+}
+
+// slot is one place to work, for as long as the worker goes on. A handler that
+// ends its goroutine gets a new one.
+func (w *worker) slot() {
+	ended := false
+	defer func() {
+		if !ended {
+			w.finished()
+			w.slots.Go(w.slot)
+		}
+	}()
+	goroutine := goroutineID()
+	for d := w.take(); d != nil; d = w.take() {
+		w.execute(d, goroutine, w.count)
+		w.finished()
+	}
+	ended = true
+}
+
+// take waits for a job, of the first priority that has one; nil when it is time
+// to stop.
+func (w *worker) take() (d *delivery) {
+	w.mu.Lock()
+	for w.buffered == 0 && !w.stopping {
+		w.ready.Wait()
+	}
+	if w.stopping {
+		w.mu.Unlock()
+		return nil
+	}
+	for _, l := range w.lanes {
+		if d = l.pop(); d != nil {
+			break
+		}
+	}
+	w.buffered--
+	w.running++
+	w.mu.Unlock()
+	return d
+}
+
+func (w *worker) count(error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.processed++
+}
+
+// finished frees a slot, and asks for as many jobs as there is room for.
+func (w *worker) finished() {
+	now := time.Now()
+	w.mu.Lock()
+	w.running--
+	w.generation++
+	w.pace.finished(now)
+	asks := w.asksLocked(now)
+	w.mu.Unlock()
+	w.send(asks)
+	if w.drain {
+		w.nudge()
+	}
+}
+
+// asksLocked makes the pulls that there is room for.
+func (w *worker) asksLocked(now time.Time) (asks []pullMsg) {
+	for p, l := range w.lanes {
+		if n := w.wantLocked(p, now); n > 0 {
+			l.asked = w.generation
+			expires := w.c.pullExpiry()
+			if w.drain {
+				expires = 0
+			}
+			asks = append(asks, l.ask(now, n, expires))
+		}
+	}
+	return asks
+}
+
+func (w *worker) send(asks []pullMsg) {
+	for _, a := range asks {
+		// Without a connection nothing is asked: the reconnect does it.
+		if w.c.nc.IsConnected() {
+			_ = w.c.nc.PublishRequest(a.subject, a.reply, a.body)
+		}
+	}
+}
+
+// wantLocked is how many more jobs of a priority to ask for. A higher priority
+// that has a backlog leaves nothing to the lower ones.
+func (w *worker) wantLocked(p int, now time.Time) int {
+	l := w.lanes[p]
+	if w.stopping || now.Before(l.retryAt) || len(l.pulls.open) >= openPulls || w.drain && l.empty == w.generation {
+		return 0
+	}
+	used := w.running + w.buffered + l.pulls.outstanding()
+	for _, higher := range w.lanes[:p] {
+		if higher.backlog {
+			used += higher.pulls.outstanding()
+		}
+	}
+	extra := w.pace.extra
+	if room := w.concurrency + extra - used; room >= max(1, extra/2) {
+		return room
+	}
+	return 0
+}
+
+// takeBackLocked takes out of the buffers what came before a time.
+func (w *worker) takeBackLocked(before time.Time) (all []*delivery) {
+	for _, l := range w.lanes {
+		for d := l.first(); d != nil && d.arrived.Before(before); d = l.first() {
+			all = append(all, l.pop())
+			w.buffered--
+		}
+	}
+	return all
+}
+
+// handBack returns jobs that were not started to the queue.
+func (w *worker) handBack(unstarted []*delivery) {
+	var group sync.WaitGroup
+	limit := make(chan struct{}, 64)
+	for _, d := range unstarted {
+		limit <- struct{}{}
+		group.Go(func() {
+			defer func() { <-limit }()
+			w.settle(d, settlement{verdict: returnJob}, 0)
+		})
+	}
+	group.Wait()
+}
+
+// stop ends taking: the slots finish what they have, and what was not started
+// goes back. Draining the subscriptions waits for what the server sent before
+// it knew.
+func (w *worker) stop() {
+	w.mu.Lock()
+	w.stopping = true
+	w.mu.Unlock()
+	w.ready.Broadcast()
+	closeLanes(w.lanes)
+	w.mu.Lock()
+	unstarted := w.takeBackLocked(time.Now().Add(time.Hour)) // all of it
+	w.mu.Unlock()
+	w.handBack(unstarted)
+}
