@@ -17,9 +17,6 @@ import (
 // the first consumer.
 const metaPauseReason = "jobs.pause.reason"
 
-// forever is until when a queue is paused that is not resumed by itself.
-var forever = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
-
 // Pause makes the queue hand out nothing, to any worker anywhere, until the
 // given time, or until Resume if it is the zero time. Jobs that run go on, and
 // jobs can be enqueued. It survives restarts of everything. The reason is kept
@@ -36,7 +33,7 @@ func (c *core) pauseQueue(ctx context.Context, until time.Time, reason string) e
 		return errors.New("the reason has more than 1,000 bytes or more than one line: want less")
 	}
 	if until.IsZero() {
-		until = forever
+		until = endOfTime
 	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()

@@ -167,8 +167,8 @@ func (s *spec) check(c *core, now time.Time) error {
 	if s.has("At") && s.has("Delay") {
 		bad("At and Delay are both given: leave one out")
 	}
-	if s.has("At") && (s.at.IsZero() || s.at.Year() > 9999) {
-		bad("At is %s: want a time before the year 10000", s.at.Format(time.RFC3339))
+	if s.has("At") && (s.at.IsZero() || s.at.After(endOfTime)) {
+		bad("At is %s: want a time before the year 2262", s.at.Format(time.RFC3339))
 	}
 	if s.replace && !s.has("ID") {
 		bad("Replace is given without ID: say which job to replace")

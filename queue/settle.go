@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 
@@ -126,10 +125,14 @@ func (c *core) transition(d *delivery, s settlement, now time.Time) (*nats.Msg, 
 	return nil, "settled before"
 }
 
-// dueAfter is now + delay, but never so far that it has no name on the server.
+// endOfTime is the last time that the server can keep: it counts nanoseconds
+// since 1970 in 63 bits, and takes a later one for the past (2.15.2).
+var endOfTime = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// dueAfter is now + delay, or the end of time.
 func dueAfter(now time.Time, delay time.Duration) time.Time {
-	if end := time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC); end.Sub(now) < delay || delay == math.MaxInt64 {
-		return end
+	if endOfTime.Sub(now) < delay {
+		return endOfTime
 	}
 	return now.Add(delay)
 }

@@ -102,7 +102,7 @@ func (s *Stats) setPause(info *jetstream.ConsumerInfo) {
 		return
 	}
 	s.PauseReason = info.Config.Metadata[metaPauseReason]
-	if until := info.Config.PauseUntil; until != nil && until.Before(forever) {
+	if until := info.Config.PauseUntil; until != nil && until.Before(endOfTime) {
 		s.PausedUntil = *until
 	}
 }

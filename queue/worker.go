@@ -175,7 +175,9 @@ func (w *worker) receive(l *lane, m *nats.Msg) {
 		return
 	}
 	w.mu.Lock()
+	open := len(l.pulls.open)
 	sent := l.pulls.arrived()
+	full := len(l.pulls.open) < open // the pull is: there may be room for another
 	w.mu.Unlock()
 	d, err := w.c.newDelivery(m, sent)
 	if err != nil {
@@ -191,8 +193,13 @@ func (w *worker) receive(l *lane, m *nats.Msg) {
 	w.pace.came(len(m.Data))
 	waits := !w.watched && w.running+w.buffered > w.concurrency
 	w.watched = w.watched || waits
+	var asks []pullMsg
+	if full {
+		asks = w.asksLocked(now)
+	}
 	w.mu.Unlock()
 	w.ready.Signal()
+	w.send(asks)
 	if waits {
 		w.nudge()
 	}
