@@ -174,7 +174,7 @@ func TestJobOfANewerVersionIsLeftForAnotherWorker(t *testing.T) {
 		_, err := e.JetStream().PublishMsg(t.Context(), m)
 		require.NoError(t, err)
 		work(t, q, JobOptions{}, func(context.Context, *Entry[string]) error { t.Error("was run"); return nil })
-		time.Sleep(10 * time.Hour)
+		time.Sleep(10*time.Hour + 30*time.Second)
 		requireStats(t, q, Stats{Later: 1})
 		last, err := q.c.find(t.Context(), "new")
 		require.NoError(t, err)

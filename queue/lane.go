@@ -43,6 +43,10 @@ func (c *core) pullExpiry() time.Duration {
 // and the next one under way, so that the server need not wait for it.
 const openPulls = 2
 
+// aMoment is how long the server looks for a job when it is asked not to wait:
+// consumers are told of what was stored a little after its publisher is (2.15.2).
+const aMoment = 100 * time.Millisecond
+
 func (c *core) newLane(priority int) *lane {
 	return &lane{
 		priority: priority,
@@ -93,12 +97,13 @@ type pullMsg struct {
 	body           []byte
 }
 
-// ask notes a pull for n messages; the caller sends it.
+// ask notes a pull for n messages, which waits at the server for as long as it
+// may, or with zero only a moment; the caller sends it.
 func (l *lane) ask(now time.Time, n int, expires time.Duration) pullMsg {
 	number := l.pulls.add(now, n)
 	body := fmt.Appendf(nil, `{"batch":%d,"expires":%d}`, n, expires)
 	if expires == 0 {
-		body = fmt.Appendf(nil, `{"batch":%d,"no_wait":true}`, n)
+		body = fmt.Appendf(nil, `{"batch":%d,"no_wait":true,"expires":%d}`, n, aMoment)
 	}
 	return pullMsg{subject: l.subject, reply: l.inbox + "." + strconv.Itoa(number), body: body}
 }

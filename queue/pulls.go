@@ -53,23 +53,23 @@ func (p *pulls) arrived() time.Time {
 }
 
 // ended notes that the server has closed a pull with so many messages unsent;
-// below zero: it did not say how many. What was counted off the wrong pull is
-// put right with the oldest of the others.
+// below zero: it did not say how many. If fewer were unsent than are left by the
+// count here, the others are still to come from pulls that were counted as full,
+// and they were sent later than the answer that shows it.
 func (p *pulls) ended(number, unsent int) {
-	for i, r := range p.open {
+	for i := range p.open {
+		r := &p.open[i]
 		if r.number != number {
 			continue
 		}
-		p.drop(i)
-		if unsent < 0 {
+		if rest := r.left - unsent; unsent >= 0 && rest > 0 {
+			r.number, r.left = 0, rest
 			return
 		}
-		if len(p.open) > 0 {
-			p.open[0].left = max(1, p.open[0].left+r.left-unsent)
-		}
-		return
+		unsent -= r.left
+		p.drop(i)
+		break
 	}
-	// It was counted as full, so others were not counted enough.
 	for unsent > 0 && len(p.open) > 0 {
 		n := min(unsent, p.open[0].left)
 		unsent -= n
