@@ -1,0 +1,14 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package jetjobs is a job framework for Go that needs nothing but NATS. The
+// work is in its packages:
+//
+//   - jobs: what a job is, and a runner that runs it again and again;
+//   - queue: durable typed queues on JetStream, with retries, delays, unique
+//     IDs and dead letters;
+//   - hosting/natsd: a nats-server inside the process, for development, tests
+//     and small deployments.
+//
+// The README shows how they go together.
+package jetjobs
