@@ -15,7 +15,7 @@ import (
 // renewal that was confirmed. For a first lease that is the sending of the pull
 // that brought the message: the server can't have begun to count before.
 type lease struct {
-	confirmed  time.Time // guarded by keeper.mu while a keeper holds the delivery
+	confirmed  time.Time // guarded by keeper.mu as long as a keeper holds the delivery
 	renewing   bool      // likewise
 	lost       bool      // likewise
 	prev, next *delivery // in the keeper's list
@@ -152,6 +152,9 @@ func (k *keeper) renew(ctx context.Context, d *delivery) {
 	sent, err := k.c.renew(ctx, d)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if d.lease.next == nil {
+		return // removed: the lease is no longer this keeper's
+	}
 	d.lease.renewing = false
 	if err == nil {
 		d.lease.confirmed = sent

@@ -47,7 +47,7 @@ func TestLeaseEndsHereBeforeAnotherWorkerGetsTheJob(t *testing.T) {
 			far := openOn(t, link.JetStream(), Options{})
 			var told, second time.Time
 			var cause error
-			work(t, far, JobOptions{}, func(ctx context.Context, _ *Entry[string]) error {
+			stopFar := work(t, far, JobOptions{}, func(ctx context.Context, _ *Entry[string]) error {
 				<-ctx.Done()
 				told, cause = time.Now(), context.Cause(ctx)
 				return nil // too late to succeed
@@ -55,18 +55,20 @@ func TestLeaseEndsHereBeforeAnotherWorkerGetsTheJob(t *testing.T) {
 			enqueue(t, near, "v")
 			time.Sleep(time.Duration(after)*time.Second + 100*time.Millisecond)
 			link.Cut()
-			work(t, near, JobOptions{}, func(_ context.Context, e *Entry[string]) error {
+			stopNear := work(t, near, JobOptions{}, func(_ context.Context, e *Entry[string]) error {
 				second = time.Now()
 				require.Equal(t, 1, e.Attempt(), "a lost lease costs no attempt")
 				require.Equal(t, 1, e.Interruptions())
 				return RetryAfter(time.Hour, errors.New("x"))
 			})
 			time.Sleep(30 * time.Second)
+			link.Heal() // what was held arrives now, late
+			time.Sleep(30 * time.Minute)
+			stopFar()
+			stopNear()
 			require.ErrorIs(t, cause, ErrLeaseLost)
 			require.False(t, second.IsZero())
 			require.True(t, told.Before(second), "told at %s, second start at %s", told, second)
-			link.Heal() // what was held arrives now, late
-			time.Sleep(30 * time.Minute)
 			requireStats(t, near, Stats{Later: 1})
 		})
 	}
@@ -76,7 +78,6 @@ func TestCrashCountsAsInterruptionAndTooManyMakeTheJobDead(t *testing.T) {
 	bubble(t, Options{Lease: 10 * time.Second, MaxInterruptions: 3, MaxAttempts: 1}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
 		enqueue(t, q, "v", ID("killer"))
 		for i := range 3 {
-			ctx, crash := context.WithCancel(t.Context())
 			victim := openOn(t, e.NewJetStream(), Options{MaxInterruptions: 3})
 			entry, err := victim.Dequeue(t.Context())
 			require.NoError(t, err)
@@ -84,8 +85,6 @@ func TestCrashCountsAsInterruptionAndTooManyMakeTheJobDead(t *testing.T) {
 			require.Equal(t, 1, entry.Attempt())
 			victim.c.nc.Close() // and is never heard of again
 			time.Sleep(time.Minute)
-			crash()
-			_ = ctx
 		}
 		work(t, q, JobOptions{}, func(context.Context, *Entry[string]) error {
 			t.Error("started again")
@@ -133,8 +132,9 @@ func TestMoveWithALostAckIsNotDoneTwice(t *testing.T) {
 				_, err := q.c.settle(t.Context(), d, s, func(context.Context, *delivery) error { return nil })
 				require.NoError(t, err)
 				runs := 0
-				work(t, q, JobOptions{}, func(context.Context, *Entry[string]) error { runs++; return nil })
+				stop := work(t, q, JobOptions{}, func(context.Context, *Entry[string]) error { runs++; return nil })
 				time.Sleep(time.Minute)
+				stop()
 				if s.verdict == returnJob {
 					require.Equal(t, 1, runs)
 				} else {

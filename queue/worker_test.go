@@ -41,7 +41,7 @@ func TestHandlersSteerByWhatTheyReturn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, fixed, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
 				began, calls, again, which := time.Now(), 0, time.Duration(0), 0
-				work(t, q, JobOptions{}, func(_ context.Context, e *Entry[string]) error {
+				stop := work(t, q, JobOptions{}, func(_ context.Context, e *Entry[string]) error {
 					if calls++; calls == 1 {
 						return c.first
 					}
@@ -50,6 +50,7 @@ func TestHandlersSteerByWhatTheyReturn(t *testing.T) {
 				})
 				enqueue(t, q, "v", ID("x"))
 				time.Sleep(2 * time.Hour)
+				stop()
 				require.GreaterOrEqual(t, again, c.again)
 				require.Less(t, again, c.again+500*time.Millisecond)
 				require.Equal(t, c.which, which)
@@ -63,7 +64,7 @@ func TestLastFailedAttemptMakesTheJobDead(t *testing.T) {
 	var logs logBuffer
 	bubble(t, Options{MaxAttempts: 3, Logger: logs.logger()}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
 		var attempts []string
-		work(t, q, JobOptions{}, func(_ context.Context, e *Entry[string]) error {
+		stop := work(t, q, JobOptions{}, func(_ context.Context, e *Entry[string]) error {
 			attempts = append(attempts, fmt.Sprintf("%s %d %t %s", e.Value, e.Attempt(), e.LastAttempt(), e.LastError()))
 			return fmt.Errorf("failure\nnumber %d", e.Attempt())
 		})
@@ -71,6 +72,7 @@ func TestLastFailedAttemptMakesTheJobDead(t *testing.T) {
 		enqueue(t, q, "v", ID("x"), Property("k", "v"), CorrelationID("c"))
 		enqueue(t, q, "once", MaxAttempts(1))
 		time.Sleep(time.Hour)
+		stop()
 		require.Equal(t, []string{"v 1 false ", "once 1 true ", "v 2 false failure\nnumber 1", "v 3 true failure\nnumber 2"}, attempts)
 		all := deadLetters(t, q)
 		require.Len(t, all, 2)
@@ -369,9 +371,8 @@ func TestShutdownHandsBackWhatItHeldInAdvance(t *testing.T) {
 
 func TestTimeoutEndsTheAttempt(t *testing.T) {
 	bubble(t, Options{MaxAttempts: 1}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
-		began := time.Now()
 		took := map[string]time.Duration{}
-		work(t, q, JobOptions{Timeout: time.Minute}, func(ctx context.Context, e *Entry[string]) error {
+		stop := work(t, q, JobOptions{Timeout: time.Minute}, func(ctx context.Context, e *Entry[string]) error {
 			began := time.Now()
 			<-ctx.Done()
 			took[e.ID()] = time.Since(began)
@@ -385,12 +386,12 @@ func TestTimeoutEndsTheAttempt(t *testing.T) {
 		enqueue(t, q, "v", ID("own"), Timeout(time.Second))
 		enqueue(t, q, "v", ID("late success"), Timeout(time.Second))
 		time.Sleep(time.Hour)
+		stop()
 		require.Equal(t, map[string]time.Duration{"worker's": time.Minute, "own": time.Second, "late success": time.Second}, took)
 		all := deadLetters(t, q)
 		require.Len(t, all, 2)
 		require.Equal(t, "timed out after 1m0s: context deadline exceeded", all[0].Error)
 		require.Equal(t, ReasonAttempts, all[0].Reason)
-		_ = began
 	})
 }
 
@@ -400,7 +401,7 @@ func TestExpiredJobIsNotStarted(t *testing.T) {
 		enqueue(t, q, "retried", ID("retried"), Expires(time.Now().Add(5*time.Minute)))
 		time.Sleep(2 * time.Minute)
 		calls := 0
-		work(t, q, JobOptions{}, func(_ context.Context, e *Entry[string]) error {
+		stop := work(t, q, JobOptions{}, func(_ context.Context, e *Entry[string]) error {
 			require.Equal(t, "retried", e.Value)
 			if calls++; calls == 1 {
 				return RetryAfter(time.Hour, errors.New("x")) // it was started in time
@@ -408,6 +409,7 @@ func TestExpiredJobIsNotStarted(t *testing.T) {
 			return nil
 		})
 		time.Sleep(2 * time.Hour)
+		stop()
 		require.Equal(t, 2, calls)
 		all := deadLetters(t, q)
 		require.Len(t, all, 1)
