@@ -7,23 +7,39 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
-// maxBatch is how many messages the server takes in one atomic batch.
-const maxBatch = 1000
+const (
+	// maxBatch is how many messages the server takes in one atomic batch.
+	maxBatch = 1000
+	// maxBatchBytes keeps a batch well within one try.
+	maxBatchBytes = 8 << 20
+	oneBatchTry   = 10 * time.Second
+)
 
-// enqueueMany stores jobs in batches. Only the last batch tried can be partly
-// done, and only if its jobs go one by one.
+// batchEnd is where the batch that begins at an index ends.
+func batchEnd(jobs []newJob, at int) int {
+	bytes := len(jobs[at].data)
+	for end := at + 1; end < len(jobs); end++ {
+		if bytes += len(jobs[end].data); end-at == maxBatch || bytes > maxBatchBytes {
+			return end
+		}
+	}
+	return len(jobs)
+}
+
+// enqueueMany stores jobs in batches, one after the other.
 func (c *core) enqueueMany(ctx context.Context, jobs []newJob) ([]Receipt, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
 	receipts := make([]Receipt, len(jobs))
-	for at := 0; at < len(jobs); at += maxBatch {
-		end := min(at+maxBatch, len(jobs))
+	for at, end := 0, 0; at < len(jobs); at = end {
+		end = batchEnd(jobs, at)
 		if err := c.enqueueBatch(ctx, jobs[at:end], receipts[at:end]); err != nil {
 			return receipts, fmt.Errorf("items %d to %d: %w", at, end-1, err)
 		}
@@ -143,7 +159,7 @@ func (c *core) publishBatch(ctx context.Context, batch []*nats.Msg) error {
 			m.Header = nats.Header{}
 		}
 	}
-	try, cancel := context.WithTimeout(ctx, oneTry)
+	try, cancel := context.WithTimeout(ctx, oneBatchTry)
 	defer cancel()
 	_, err := jetstreamext.PublishMsgBatch(try, c.js, batch)
 	if apiErr, ok := errors.AsType[*jetstream.APIError](err); ok {

@@ -70,9 +70,10 @@ var (
 	errUnanswered = errors.New("no answer from the server")
 )
 
-// oneTry is how long one publish waits for its answer before it is made again.
-// A new leader of a replicated stream takes 4 to 9 s.
-const oneTry = 5 * time.Second
+// oneTry is how long one request waits for its answer before it is made again.
+// An answer that a broken connection has lost never comes, so this is what a
+// short outage costs a call that was under way.
+const oneTry = 2 * time.Second
 
 // publish stores m, once, and tells apart: stored, refused by its
 // compare-and-set (errMoved), unknown (errUnanswered), refused for good.

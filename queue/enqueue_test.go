@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -309,6 +310,19 @@ func TestEnqueueManyStoresInOrder(t *testing.T) {
 		require.NoError(t, err)
 		require.Empty(t, none)
 	})
+}
+
+func TestEnqueueManyOfLargePayloads(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		items := Items(slices.Repeat([]string{strings.Repeat("x", 900_000)}, 30))
+		_, err := q.EnqueueMany(t.Context(), items)
+		require.NoError(t, err)
+		requireStats(t, q, Stats{Waiting: 30})
+	})
+	jobs := make([]newJob, 2500)
+	require.Equal(t, []int{1000, 2000, 2500}, []int{batchEnd(jobs, 0), batchEnd(jobs, 1000), batchEnd(jobs, 2000)})
+	jobs = []newJob{{data: make([]byte, maxBatchBytes)}, {data: make([]byte, maxBatchBytes-1)}, {data: make([]byte, 1)}, {data: make([]byte, 1)}}
+	require.Equal(t, []int{1, 3, 4}, []int{batchEnd(jobs, 0), batchEnd(jobs, 1), batchEnd(jobs, 3)})
 }
 
 func TestEnqueueManyTellsDuplicates(t *testing.T) {

@@ -211,4 +211,3 @@ func TestNothingIsLostWhenTheServerIsKilled(t *testing.T) {
 	}
 	t.Logf("%d stored, %d done, %d of them more than once, %d kills", len(stored), len(done), twice, kills)
 }
-

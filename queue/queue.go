@@ -48,8 +48,8 @@ func (q *Queue[T]) Enqueue(ctx context.Context, value T, opts ...EnqueueOption) 
 	return receipt, q.c.wrap("enqueue", err)
 }
 
-// EnqueueMany stores many jobs, in atomic batches of up to 1,000 in the order
-// given: a batch is stored whole or not at all. The receipts belong to the
+// EnqueueMany stores many jobs, in atomic batches of up to 1,000 jobs and 8 MiB in
+// the order given: a batch is stored whole or not at all. The receipts belong to the
 // items, one each; those of jobs that are not stored have no ID. If a batch
 // fails, those before it are stored and those after it are not tried.
 //

@@ -347,19 +347,19 @@ func TestShutdownHandsBackWhatItHeldInAdvance(t *testing.T) {
 		n := 0
 		hang := make(chan struct{})
 		stop := work(t, q, JobOptions{Concurrency: 1, Grace: -1}, func(ctx context.Context, _ *Entry[string]) error {
-			if n++; n == 1000 {
+			if n++; n == 300 {
 				close(hang)
 				<-ctx.Done()
 				return ctx.Err()
 			}
 			return nil
 		})
-		_, err := q.EnqueueMany(t.Context(), Items(make([]string, 5000)))
+		_, err := q.EnqueueMany(t.Context(), Items(make([]string, 1500)))
 		require.NoError(t, err)
 		<-hang
 		stop()
-		requireStats(t, q, Stats{Waiting: 4001})
-		for range 4001 {
+		requireStats(t, q, Stats{Waiting: 1201})
+		for range 1201 {
 			e, err := q.Dequeue(ended())
 			require.NoError(t, err)
 			require.Zero(t, e.Interruptions())
