@@ -28,6 +28,7 @@ type core struct {
 	priorities int
 	lease      time.Duration
 	log        *slog.Logger
+	late       error // the cause of a context that Options.Timeout ended
 }
 
 func newCore(js jetstream.JetStream, n names, opts Options) *core {
@@ -40,7 +41,8 @@ func newCore(js jetstream.JetStream, n names, opts Options) *core {
 	}
 	return &core{
 		js: js, nc: js.Conn(), api: api, names: n, opts: opts,
-		log: opts.Logger.With("queue", n.queue),
+		log:  opts.Logger.With("queue", n.queue),
+		late: fmt.Errorf("no answer within Options.Timeout %s: %w", opts.Timeout, context.DeadlineExceeded),
 	}
 }
 
@@ -49,8 +51,7 @@ func (c *core) bound(ctx context.Context) (context.Context, context.CancelFunc) 
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, c.opts.Timeout,
-		fmt.Errorf("no answer within Options.Timeout %s: %w", c.opts.Timeout, context.DeadlineExceeded))
+	return context.WithTimeoutCause(ctx, c.opts.Timeout, c.late)
 }
 
 // wrap says once which queue and what failed.
@@ -78,7 +79,7 @@ const oneTry = 2 * time.Second
 // publish stores m, once, and tells apart: stored, refused by its
 // compare-and-set (errMoved), unknown (errUnanswered), refused for good.
 func (c *core) publish(ctx context.Context, m *nats.Msg) error {
-	try, cancel := context.WithTimeout(ctx, oneTry)
+	try, cancel := context.WithTimeout(ctx, min(oneTry, c.opts.Timeout))
 	defer cancel()
 	answer, err := c.nc.RequestMsgWithContext(try, m)
 	if err != nil {

@@ -112,15 +112,30 @@ func (c *core) enqueue(ctx context.Context, data []byte, opts []EnqueueOption) (
 	if err != nil {
 		return Receipt{}, err
 	}
+	unanswered := false
+	if !j.unique {
+		// The usual case: one publish, without an expectation or a second timer.
+		err := c.publish(ctx, c.newMessage(j))
+		if err == nil {
+			return Receipt{ID: j.id()}, nil
+		}
+		if unanswered = errors.Is(err, errUnanswered); !unanswered {
+			return Receipt{}, err
+		}
+	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
+	return c.enqueueOnce(ctx, j, unanswered)
+}
+
+// enqueueOnce stores a job unless one of its ID is there, and tries until ctx
+// ends; unanswered says that there was a try already, of which nobody knows what
+// came.
+func (c *core) enqueueOnce(ctx context.Context, j newJob, unanswered bool) (Receipt, error) {
 	var replaced *stored // what the next try overwrites
-	unanswered := false
 	for try := 0; ; try++ {
 		m := c.newMessage(j)
-		if j.unique || unanswered {
-			c.expectNew(m, j, replaced)
-		}
+		c.expectNew(m, j, replaced)
 		err := c.publish(ctx, m)
 		switch {
 		case err == nil:

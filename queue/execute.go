@@ -47,7 +47,8 @@ const stuckAfter = 10 * time.Second
 // to the end. It survives whatever the handler does, runtime.Goexit included:
 // then it does not return, but its work is done.
 func (x *executor) execute(d *delivery, goroutine int64, processed func(error)) {
-	s, err := x.c.checkTaken(d.ctx, d, time.Now())
+	began := time.Now()
+	s, err := x.c.checkTaken(d.ctx, d, began)
 	switch {
 	case errors.Is(context.Cause(d.ctx), ErrLeaseLost):
 		x.drop(d)
@@ -60,7 +61,6 @@ func (x *executor) execute(d *delivery, goroutine int64, processed func(error)) 
 		return
 	}
 	ctx, cancel := x.context(d)
-	began := time.Now()
 	d.run.ctx = ctx
 	d.run.goroutine.Store(goroutine)
 	guard.Settle(func() error { return x.handle(ctx, d) }, func(err error) {

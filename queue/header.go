@@ -115,10 +115,14 @@ func (v newerVersionError) Error() string {
 // understand reads a header; stored is the message's own time. With an error
 // the result still has what could be read.
 func (h header) understand(stored time.Time) (meta, error) {
-	m := meta{attempt: 1, enqueued: stored}
 	if !h.ours() {
-		return m, nil
+		return meta{attempt: 1, enqueued: stored}, nil
 	}
+	return h.parse(stored)
+}
+
+func (h header) parse(stored time.Time) (meta, error) {
+	m := meta{attempt: 1, enqueued: stored}
 	r := headerReader{header: h}
 	written := version
 	r.number(headerVersion, &written)

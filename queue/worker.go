@@ -66,11 +66,16 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	w.info.Stopping, w.info.Grace = stopping.Done(), w.grace
 
 	var helpers sync.WaitGroup
-	defer helpers.Wait()
 	helping, stopHelpers := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopHelpers()
 	helpers.Go(func() { w.keeper.run(helping) })
 	helpers.Go(func() { w.acks.run(helping) })
+	defer func() {
+		stopHelpers()
+		helpers.Wait()
+		finishing, done := context.WithTimeout(context.WithoutCancel(ctx), settleGrace)
+		defer done()
+		w.acks.finish(finishing)
+	}()
 
 	for p := range w.c.priorities {
 		l := w.c.newLane(p)
@@ -92,9 +97,6 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	defer abandonAfter.Stop()
 	w.stop()
 	w.slots.Wait()
-	finishing, done := context.WithTimeout(context.WithoutCancel(ctx), settleGrace)
-	defer done()
-	w.acks.finish(finishing)
 	return w.processed, err
 }
 
