@@ -48,10 +48,14 @@ func newCore(js jetstream.JetStream, n names, opts Options) *core {
 
 // bound gives a context without a deadline that of Options.Timeout.
 func (c *core) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return c.boundFrom(ctx, time.Now())
+}
+
+func (c *core) boundFrom(ctx context.Context, began time.Time) (context.Context, context.CancelFunc) {
 	if _, ok := ctx.Deadline(); ok {
 		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(ctx, c.opts.Timeout, c.late)
+	return context.WithDeadlineCause(ctx, began.Add(c.opts.Timeout), c.late)
 }
 
 // wrap says once which queue and what failed.

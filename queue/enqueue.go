@@ -112,7 +112,7 @@ func (c *core) enqueue(ctx context.Context, data []byte, opts []EnqueueOption) (
 	if err != nil {
 		return Receipt{}, err
 	}
-	unanswered := false
+	began, unanswered := time.Now(), false
 	if !j.unique {
 		// The usual case: one publish, without an expectation or a second timer.
 		err := c.publish(ctx, c.newMessage(j))
@@ -123,7 +123,7 @@ func (c *core) enqueue(ctx context.Context, data []byte, opts []EnqueueOption) (
 			return Receipt{}, err
 		}
 	}
-	ctx, cancel := c.bound(ctx)
+	ctx, cancel := c.boundFrom(ctx, began)
 	defer cancel()
 	return c.enqueueOnce(ctx, j, unanswered)
 }

@@ -358,6 +358,7 @@ func TestShutdownHandsBackWhatItHeldInAdvance(t *testing.T) {
 		require.NoError(t, err)
 		<-hang
 		stop()
+		time.Sleep(time.Second) // for the server to work off the acks that it has read
 		requireStats(t, q, Stats{Waiting: 1201})
 		for range 1201 {
 			e, err := q.Dequeue(ended())
