@@ -1,0 +1,52 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package bus
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// A Codec turns values into payloads and back. Its methods are called
+// concurrently. Every process that uses a topic needs the same codec; to move to
+// another one, let it read both forms before anybody writes the new one.
+type Codec interface {
+	Marshal(v any) ([]byte, error)
+	Unmarshal(data []byte, v any) error
+}
+
+// JSON is the default Codec: encoding/json.
+var JSON Codec = jsonCodec{}
+
+type jsonCodec struct{}
+
+func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
+func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+
+// Raw is the type of a topic whose payloads the codec leaves alone: for several
+// types under one wildcard, and for what is not ours to decode.
+type Raw []byte
+
+func encode(codec Codec, value any) ([]byte, error) {
+	if raw, ok := value.(Raw); ok {
+		return raw, nil
+	}
+	data, err := codec.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("encode the value: %w", err)
+	}
+	return data, nil
+}
+
+// decode fills what into points at.
+func decode(codec Codec, data []byte, into any) error {
+	if raw, ok := into.(*Raw); ok {
+		*raw = data
+		return nil
+	}
+	if err := codec.Unmarshal(data, into); err != nil {
+		return &decodeError{err}
+	}
+	return nil
+}
