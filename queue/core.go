@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,6 +30,8 @@ type core struct {
 	lease      time.Duration
 	log        *slog.Logger
 	late       error // the cause of a context that Options.Timeout ended
+
+	lastChance atomic.Bool // a job runs whose next interruption would make it dead
 }
 
 func newCore(js jetstream.JetStream, n names, opts Options) *core {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -43,6 +44,12 @@ type run struct {
 // it is reported.
 const stuckAfter = 10 * time.Second
 
+// quarantine is how long a job waits whose next interruption would make it dead,
+// before it is run. Such jobs run one at a time in a process, and in this time
+// the others are deferred: if one of them kills the process, it does not take
+// with it those that were only its neighbours each time.
+const quarantine = 200 * time.Millisecond
+
 // execute runs d, which the keeper holds, and reports whether a handler had it
 // to the end. It survives whatever the handler does, runtime.Goexit included:
 // then it does not return, but its work is done.
@@ -59,6 +66,14 @@ func (x *executor) execute(d *delivery, goroutine int64, processed func(error)) 
 	case s != nil:
 		x.settle(d, *s, 0)
 		return
+	}
+	if d.interruptions > 0 && d.interruptions == x.c.opts.MaxInterruptions-1 {
+		if !x.c.lastChance.CompareAndSwap(false, true) {
+			x.settle(d, settlement{verdict: deferJob, delay: time.Second + rand.N(time.Second)}, 0)
+			return
+		}
+		defer x.c.lastChance.Store(false)
+		wait(d.ctx, quarantine)
 	}
 	ctx, cancel := x.context(d)
 	d.run.ctx = ctx

@@ -49,6 +49,12 @@ func (h header) set(key, value string) { nats.Header(h).Set(key, value) }
 
 func (h header) setTime(key string, t time.Time) { h.set(key, t.UTC().Format(time.RFC3339Nano)) }
 
+func (h header) setInterruptions(n int) {
+	if delete(h, headerInterruptions); n > 0 {
+		h.set(headerInterruptions, strconv.Itoa(n))
+	}
+}
+
 // setError keeps the beginning of err's text. JSON keeps line breaks out of the
 // header.
 func (h header) setError(err error) {

@@ -66,12 +66,21 @@ func requireEmpty(t *testing.T, q *Queue[string]) {
 	require.ErrorIs(t, err, ErrEmpty)
 }
 
-// requireStats compares the numbers only.
+// requireStats compares the numbers only. The server tells its consumers of what
+// was stored, and works off acks, a moment after it has answered.
 func requireStats(t *testing.T, q *Queue[string], want Stats) {
 	t.Helper()
-	got, err := q.Stats(t.Context())
-	require.NoError(t, err)
-	require.Equal(t, want, Stats{Waiting: got.Waiting, Running: got.Running, Later: got.Later, Dead: got.Dead, Done: got.Done})
+	var numbers Stats
+	for range 10 {
+		got, err := q.Stats(t.Context())
+		require.NoError(t, err)
+		numbers = Stats{Waiting: got.Waiting, Running: got.Running, Later: got.Later, Dead: got.Dead, Done: got.Done}
+		if numbers == want {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	require.Equal(t, want, numbers)
 }
 
 // work runs handle until the returned function is called, which waits.

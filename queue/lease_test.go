@@ -99,6 +99,55 @@ func TestCrashCountsAsInterruptionAndTooManyMakeTheJobDead(t *testing.T) {
 	})
 }
 
+// A poisonous job kills every worker that starts it, together with all that the
+// worker has just then.
+func TestJobThatKillsItsWorkersDoesNotTakeItsNeighboursWithIt(t *testing.T) {
+	bubble(t, Options{Lease: 2 * time.Second}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
+		var done atomic.Int64
+		for i := range 40 {
+			enqueue(t, q, fmt.Sprint("innocent", i))
+			if i == 20 {
+				enqueue(t, q, "poison", ID("poison"))
+			}
+		}
+		for range 12 { // more lives than the poison can take
+			own := openOn(t, e.NewJetStream(), Options{})
+			kill := make(chan struct{})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				// Ends with an error when the connection does.
+				_ = NewJob(own, func(ctx context.Context, e *Entry[string]) error {
+					if e.Value == "poison" {
+						close(kill)
+						<-ctx.Done()
+						return ctx.Err()
+					}
+					time.Sleep(100 * time.Millisecond)
+					if own.c.nc.IsConnected() {
+						done.Add(1)
+					}
+					return nil
+				}, JobOptions{Concurrency: 25, Grace: -1}).RunContinuous(ctx)
+			}()
+			select {
+			case <-kill:
+				own.c.nc.Close() // at once, with all it holds
+			case <-ended:
+			}
+			cancel()
+			<-ended
+			time.Sleep(10 * time.Second)
+		}
+		all := deadLetters(t, q)
+		require.Len(t, all, 1)
+		require.Equal(t, "poison", all[0].ID)
+		require.GreaterOrEqual(t, done.Load(), int64(40))
+		requireStats(t, q, Stats{Dead: 1})
+	})
+}
+
 func TestAttemptThatEndsInOrderForgetsInterruptions(t *testing.T) {
 	bubble(t, Options{Lease: time.Second}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
 		enqueue(t, q, "v")

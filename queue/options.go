@@ -55,8 +55,10 @@ type Options struct {
 	MaxAttempts int
 
 	// MaxInterruptions is how often a job may be interrupted by the end of its
-	// worker (a crash, a lost connection; not a shutdown) before it is dead.
-	// Default: 5.
+	// worker (a crash, a lost connection; not a shutdown) before it is dead. A job
+	// that has one left runs after a short wait, and only one such job at a time
+	// in each process, so that a job that kills its workers does not make its
+	// neighbours dead. Default: 5.
 	MaxInterruptions int
 
 	// Backoff says how long a job waits after its nth failed attempt, n from 1.

@@ -21,6 +21,7 @@ const (
 	completeJob verdict = iota // done, and kept if it is to be retained
 	retryJob                   // the attempt failed: again after a while, or dead after the last one
 	snoozeJob                  // again after a while, the attempt does not count
+	deferJob                   // the same before it was started: its interruptions stay
 	returnJob                  // again at once, nothing counts
 	buryJob                    // dead
 	ackOnly                    // the job was moved before; only its ack was lost
@@ -84,7 +85,8 @@ func (c *core) settle(ctx context.Context, d *delivery, s settlement, ack func(c
 	return how, ack(ctx, d)
 }
 
-// transition is the message that a settlement stores, if any, and its name.
+// transition is the message that a settlement stores, if any, and its name. An
+// attempt that ended in order leaves no interruptions to the next.
 func (c *core) transition(d *delivery, s settlement, now time.Time) (*nats.Msg, string) {
 	h := d.header.own()
 	if h.get(headerEnqueued) == "" {
@@ -106,20 +108,21 @@ func (c *core) transition(d *delivery, s settlement, now time.Time) (*nats.Msg, 
 		}
 		h.set(headerAttempt, strconv.Itoa(d.attempt+1))
 		h.setError(s.err)
+		h.setInterruptions(0)
 		return c.laterMsg(d, h, dueAfter(now, delay)), "retrying"
 	case snoozeJob:
+		h.setInterruptions(0)
 		return c.laterMsg(d, h, dueAfter(now, s.delay)), "snoozed"
+	case deferJob:
+		h.setInterruptions(d.interruptions)
+		return c.laterMsg(d, h, dueAfter(now, s.delay)), "deferred"
 	case returnJob:
-		if d.interruptions > 0 {
-			h.set(headerInterruptions, strconv.Itoa(d.interruptions))
-		}
+		h.setInterruptions(d.interruptions)
 		return c.message(d, ready, h), "returned"
 	case buryJob:
 		h.set(headerReason, s.reason)
 		h.setError(s.err)
-		if d.interruptions > 0 {
-			h.set(headerInterruptions, strconv.Itoa(d.interruptions))
-		}
+		h.setInterruptions(d.interruptions)
 		return c.message(d, dead, h), "dead"
 	}
 	return nil, "settled before"
@@ -143,9 +146,7 @@ func (c *core) message(d *delivery, state string, h header) *nats.Msg {
 }
 
 // laterMsg is the job as a schedule: the server itself moves it back to ready.
-// An attempt that ended in order does not count as an interruption of the next.
 func (c *core) laterMsg(d *delivery, h header, due time.Time) *nats.Msg {
-	delete(h, headerInterruptions)
 	m := c.message(d, later, h)
 	c.schedule(m, d.priority, d.token, due)
 	return m

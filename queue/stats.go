@@ -51,7 +51,7 @@ func (s Stats) Lag() time.Duration {
 const counterLife = time.Hour
 
 // Stats asks the server for the numbers of the queue. They are not taken at one
-// instant. The cost does not depend on the number of jobs: the server counts as
+// instant, and may be a moment behind what was just enqueued or settled. The cost does not depend on the number of jobs: the server counts as
 // it goes along. Only the first call in an hour makes it count from the start
 // (60 ns a job).
 func (q *Queue[T]) Stats(ctx context.Context) (Stats, error) {
