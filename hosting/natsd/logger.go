@@ -6,46 +6,40 @@ package natsd
 import (
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"strings"
+	"sync"
 )
 
 // logger hands the server's log to slog, and keeps what explains a failed
 // start: the server reports that nowhere else.
 type logger struct {
-	to    *slog.Logger
-	fatal chan string
-	last  atomic.Pointer[string]
+	to *slog.Logger
+
+	mu      sync.Mutex // guards the rest
+	fatal   string     // the first
+	warning string     // the last
 }
 
-func newLogger(to *slog.Logger) *logger {
-	return &logger{to: to, fatal: make(chan string, 1)}
-}
-
-func (l *logger) lastWords() string {
-	if s := l.last.Load(); s != nil {
-		return *s
-	}
-	return "none"
-}
-
+// Fatalf is all the server does about a failed start. It goes on as if nothing
+// had happened, so what it says next may be a consequence.
 func (l *logger) Fatalf(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	l.last.Store(&text)
-	select {
-	case l.fatal <- text:
-	default: // one reason is enough for Start
-		l.to.Error("nats-server: " + text)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.fatal == "" {
+		l.fatal = fmt.Sprintf(format, args...)
 	}
 }
 
 func (l *logger) Errorf(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	l.last.Store(&text)
-	l.to.Error("nats-server: " + text)
+	l.to.Error("nats-server: " + fmt.Sprintf(format, args...))
 }
 
 func (l *logger) Warnf(format string, args ...any) {
-	l.to.Warn("nats-server: " + fmt.Sprintf(format, args...))
+	text := strings.TrimSpace(fmt.Sprintf(format, args...)) // indented while it recovers
+	l.mu.Lock()
+	l.warning = text
+	l.mu.Unlock()
+	l.to.Warn("nats-server: " + text)
 }
 
 func (l *logger) Noticef(format string, args ...any) {
@@ -55,3 +49,15 @@ func (l *logger) Noticef(format string, args ...any) {
 // Debug and trace are off in the server; the interface asks for them.
 func (l *logger) Debugf(string, ...any) {}
 func (l *logger) Tracef(string, ...any) {}
+
+func (l *logger) firstFatal() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fatal
+}
+
+func (l *logger) lastWarning() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.warning
+}

@@ -9,11 +9,13 @@
 // # Guarantees
 //
 //   - When Start returns without an error, JetStream answers and Conn is
-//     connected. When it fails, the error holds the server's own reason, which
-//     the server itself only logs.
+//     connected. When it fails, nothing of it is left running, and the error
+//     holds the server's own reason, which the server itself only logs.
 //   - With Options.Dir every write is synced to disk before it is acknowledged
 //     (unless SyncInterval relaxes it), so neither a crash of the process nor a
 //     power cut loses an acknowledged job.
+//   - A Dir has one server at a time: Start refuses one that is in use, in this
+//     process or another one on the same machine.
 //   - Without Options.Dir nothing outlives Close: the data lies in a temporary
 //     directory that Close removes. A killed process leaves it to the system's
 //     own cleaning.
@@ -23,13 +25,22 @@
 // # What it does not do
 //
 // It runs one server, not a cluster, and has no users or TLS: Listen belongs on
-// loopback or a trusted network. A cluster needs nats-server itself.
+// loopback or a trusted network. A cluster needs nats-server itself; it does
+// not take over a Dir.
+//
+// It does not check the messages: of a damaged message file the server keeps
+// what it can read, and may not even log that.
 //
 // # Failure
 //
-// A directory that is in use by another server, cannot be written, or holds
-// damaged data makes Start fail. After Close every connection to the server
-// reports nats.ErrConnectionClosed or keeps reconnecting, by its own options.
+// Start fails when the directory is in use by another server, cannot be
+// written, or holds messages of a stream that the server can't read and would
+// leave out; when Listen is taken; and when an option is out of range, naming
+// each that is. It waits for as long as recovering the directory takes.
+//
+// Close ends the connections from outside like any other server: they go on
+// trying to reconnect, by their own options. Conn is closed and reports
+// nats.ErrConnectionClosed.
 //
 // Linking this package adds about 15 MB to a binary; no other package of
 // jetjobs imports it.
@@ -37,13 +48,13 @@ package natsd
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -54,9 +65,8 @@ import (
 // Options say where the server keeps its data and who can reach it. The zero
 // value is a private server in a temporary directory.
 type Options struct {
-	// Dir is the directory that keeps the data, made if it is missing. It must
-	// not be used by two servers at once. Default: a temporary directory that
-	// is removed by Close.
+	// Dir is the directory that keeps the data, made if it is missing. Keep
+	// it on a local disk. Default: a temporary directory that is removed by Close.
 	Dir string
 
 	// Listen is the "host:port" on which the nats CLI and other processes can
@@ -75,10 +85,6 @@ type Options struct {
 	// MaxPayload limits the bytes of one message. Default: 1 MiB.
 	MaxPayload int
 
-	// StartTimeout limits how long Start waits until the server is ready;
-	// recovering a large Dir takes a while. Default: 30 s.
-	StartTimeout time.Duration
-
 	// Logger gets what the server has to say: errors and warnings at their
 	// level, notices at Debug. Default: slog.Default().
 	Logger *slog.Logger
@@ -87,89 +93,72 @@ type Options struct {
 // A Server is a running nats-server and one connection to it. Its methods may
 // be called concurrently.
 type Server struct {
-	srv  *server.Server
-	conn *nats.Conn
-	js   jetstream.JetStream
-	temp string // removed at Close, if set
+	srv    *server.Server
+	conn   *nats.Conn
+	js     jetstream.JetStream
+	temp   string // removed by Close, unless empty
+	unlock func() // called by Close, unless nil
+
+	closing atomic.Bool
+	closed  chan struct{}
 }
 
 // Start starts a server and waits until JetStream answers. The error names the
-// option that is wrong or gives the server's reason.
+// options that are wrong or gives the server's reason.
 func Start(opts Options) (*Server, error) {
-	s, err := start(opts)
+	config, err := opts.serverOptions()
 	if err != nil {
+		return nil, fmt.Errorf("natsd: %w", err)
+	}
+	s := &Server{closed: make(chan struct{})}
+	if err := s.start(opts, config); err != nil {
+		s.Close()
 		return nil, fmt.Errorf("natsd: %w", err)
 	}
 	return s, nil
 }
 
-func start(opts Options) (_ *Server, err error) {
-	config, err := opts.serverOptions()
-	if err != nil {
-		return nil, err
-	}
-	s := &Server{}
+func (s *Server) start(opts Options, config *server.Options) (err error) {
 	if opts.Dir == "" {
 		if s.temp, err = os.MkdirTemp("", "natsd-"); err != nil {
-			return nil, err
+			return err
 		}
 		config.StoreDir = s.temp
+	} else if s.unlock, err = lockDir(opts.Dir); err != nil {
+		return err
 	}
-	defer func() {
-		if err != nil {
-			s.Close()
-		}
-	}()
-
-	log := newLogger(cmp.Or(opts.Logger, slog.Default()))
+	log := &logger{to: cmp.Or(opts.Logger, slog.Default())}
 	if s.srv, err = server.NewServer(config); err != nil {
-		return nil, err
+		return err
 	}
 	s.srv.SetLoggerV2(log, false, false, false)
-	// With a listener Start blocks until the server shuts down.
-	go s.srv.Start()
-	if err = s.ready(log, cmp.Or(opts.StartTimeout, 30*time.Second)); err != nil {
-		return nil, err
+	s.srv.Start() // returns when it takes connections, or has given up
+	if reason := log.firstFatal(); reason != "" {
+		return errors.New(reason)
 	}
 	if s.conn, err = s.Connect(nats.Name("natsd")); err != nil {
-		return nil, err
+		return err
 	}
-	s.js, err = jetstream.New(s.conn)
-	return s, err
-}
-
-// ready waits until the server takes connections, or returns the reason why it
-// won't: a fatal line of its log.
-func (s *Server) ready(log *logger, limit time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
-	defer cancel()
-	poll := time.NewTicker(time.Millisecond)
-	defer poll.Stop()
-	for {
-		select {
-		case reason := <-log.fatal:
-			return errors.New(reason)
-		case <-ctx.Done():
-			return fmt.Errorf("the server was not ready within Options.StartTimeout %s; its last words: %s", limit, log.lastWords())
-		case <-poll.C:
-			// Asked once a millisecond; the server's own wait would sleep
-			// 25 ms between two looks.
-			if s.srv.ReadyForConnections(time.Millisecond) {
-				return nil
-			}
-		}
+	if s.js, err = jetstream.New(s.conn); err != nil {
+		return err
 	}
+	return checkRecovered(config.StoreDir, s.js, log)
 }
 
 // serverOptions checks the options and translates them, without touching the disk.
 func (o Options) serverOptions() (*server.Options, error) {
 	var errs []error
-	for name, v := range map[string]int64{
-		"SyncInterval": int64(o.SyncInterval), "MaxStore": o.MaxStore,
-		"MaxPayload": int64(o.MaxPayload), "StartTimeout": int64(o.StartTimeout),
+	for _, v := range []struct {
+		name  string
+		value any
+		wrong bool
+	}{
+		{"Options.SyncInterval", o.SyncInterval, o.SyncInterval < 0},
+		{"Options.MaxStore", o.MaxStore, o.MaxStore < 0},
+		{"Options.MaxPayload", o.MaxPayload, o.MaxPayload < 0},
 	} {
-		if v < 0 {
-			errs = append(errs, fmt.Errorf("Options.%s is %d: want zero for the default, or more", name, v))
+		if v.wrong {
+			errs = append(errs, fmt.Errorf("%s is %v: want zero for the default, or more", v.name, v.value))
 		}
 	}
 	if o.SyncInterval > 0 && o.Dir == "" {
@@ -230,18 +219,29 @@ func (s *Server) Connect(opts ...nats.Option) (*nats.Conn, error) {
 // Server be given to nats.InProcessServer.
 func (s *Server) InProcessConn() (net.Conn, error) { return s.srv.InProcessConn() }
 
-// URL is where other processes connect, such as nats://127.0.0.1:4222, or
-// empty when the server does not listen.
+// URL is where other processes on this machine connect, such as
+// nats://127.0.0.1:4222, or empty when the server does not listen.
 func (s *Server) URL() string {
-	if addr := s.srv.Addr(); addr != nil {
-		return "nats://" + addr.String()
+	addr, ok := s.srv.Addr().(*net.TCPAddr)
+	if !ok {
+		return ""
 	}
-	return ""
+	host := addr.IP
+	if host.IsUnspecified() { // [::], too, takes IPv4
+		host = net.IPv4(127, 0, 0, 1)
+	}
+	return "nats://" + net.JoinHostPort(host.String(), strconv.Itoa(addr.Port))
 }
 
 // Close closes Conn, stops the server, waits until it has written what it
-// holds, and removes a temporary directory. It may be called more than once.
+// holds, and removes a temporary directory. It may be called more than once;
+// every call returns when all of that is done.
 func (s *Server) Close() {
+	if s.closing.Swap(true) {
+		<-s.closed // not a Mutex, behind which fake time would stand still
+		return
+	}
+	defer close(s.closed)
 	if s.conn != nil {
 		s.conn.Close()
 	}
@@ -251,5 +251,8 @@ func (s *Server) Close() {
 	}
 	if s.temp != "" {
 		os.RemoveAll(s.temp)
+	}
+	if s.unlock != nil {
+		s.unlock()
 	}
 }

@@ -12,130 +12,148 @@ import (
 )
 
 // A Link is the network between some clients and the server. Like a real one
-// it holds what is sent while it is cut, and delivers it late.
+// it holds what is sent while it is cut, that a connection was closed included,
+// and delivers it late. Its methods may be called concurrently.
 type Link struct {
-	e *Env
+	e     *Env
+	pumps sync.WaitGroup
 
-	mu        sync.Mutex // guards the rest
-	changed   *sync.Cond // some field below has changed
-	noSend    bool       // bytes to the server wait
-	noReceive bool       // bytes to the clients wait
-	broken    bool       // no new connection
-	open      map[net.Conn]struct{}
+	mu        sync.Mutex // guards the rest, and the fields of its circuits
+	changed   *sync.Cond // something guarded has changed
+	noSend    bool       // what clients send waits
+	noReceive bool       // what the server sends waits
+	refuse    bool       // no new connection
+	open      map[*circuit]struct{}
 }
 
-// Link makes a new, healthy link to the server.
+// A circuit is one connection through the link: two pipes, and the link in the
+// middle of them.
+type circuit struct {
+	near, far net.Conn // the link's end of the client's and of the server's pipe
+	pumps     int      // directions that may still deliver something
+	broken    bool     // nothing is delivered any more
+}
+
+// Link makes a new, healthy link to the server. It breaks when the test ends.
 func (e *Env) Link() *Link {
-	l := &Link{e: e, open: map[net.Conn]struct{}{}}
+	l := &Link{e: e, open: map[*circuit]struct{}{}}
 	l.changed = sync.NewCond(&l.mu)
+	e.t.Cleanup(func() {
+		l.Break()
+		l.pumps.Wait()
+	})
 	return l
 }
 
 // JetStream is JetStream on a new connection over the link.
 func (l *Link) JetStream(opts ...nats.Option) jetstream.JetStream {
 	l.e.t.Helper()
-	return newJetStream(l.e.t, connect(l.e.t, l, opts...))
+	return newJetStream(l.e.t, connect(l.e.t, "", append([]nats.Option{nats.InProcessServer(l)}, opts...)...))
 }
 
-// Cut holds everything, in both directions; the clients are not told.
-func (l *Link) Cut() { l.set(true, true, true) }
+// Cut holds everything, in both directions; neither side is told, even when the
+// other closes the connection. New connections are refused.
+func (l *Link) Cut() { l.set(true, true) }
 
-// CutReplies holds what the server sends; what clients send still arrives.
-func (l *Link) CutReplies() { l.set(false, true, true) }
+// CutReplies holds what the server sends; what clients send still arrives. New
+// connections are refused.
+func (l *Link) CutReplies() { l.set(false, true) }
 
-// Break closes every connection, as a crashed load balancer does, loses what
-// they held, and refuses new ones.
+// Break closes every connection at both ends, as a crashed load balancer does,
+// loses what they held, and refuses new ones.
 func (l *Link) Break() {
 	l.mu.Lock()
-	conns := make([]net.Conn, 0, len(l.open))
+	l.noSend, l.noReceive, l.refuse = true, true, true
+	var broken []*circuit
 	for c := range l.open {
-		conns = append(conns, c)
+		c.broken = true
+		broken = append(broken, c)
 	}
+	l.changed.Broadcast()
 	l.mu.Unlock()
-	l.set(true, true, true)
-	for _, c := range conns {
-		c.Close()
+	for _, c := range broken {
+		c.near.Close()
+		c.far.Close()
 	}
 }
 
 // Heal delivers what was held and lets clients connect again.
-func (l *Link) Heal() { l.set(false, false, false) }
+func (l *Link) Heal() { l.set(false, false) }
 
-func (l *Link) set(noSend, noReceive, broken bool) {
+func (l *Link) set(noSend, noReceive bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.noSend, l.noReceive, l.broken = noSend, noReceive, broken
+	l.noSend, l.noReceive, l.refuse = noSend, noReceive, noSend || noReceive
 	l.changed.Broadcast()
 }
 
 // InProcessConn connects through the link.
 func (l *Link) InProcessConn() (net.Conn, error) {
-	l.mu.Lock()
-	broken := l.broken
-	l.mu.Unlock()
-	if broken {
-		return nil, net.ErrClosed
-	}
 	far, err := l.e.InProcessConn()
 	if err != nil {
 		return nil, err
 	}
-	near, client := net.Pipe()
 	l.mu.Lock()
-	l.open[client] = struct{}{}
-	l.mu.Unlock()
-	go l.pump(near, far, &l.noSend)
-	go l.pump(far, near, &l.noReceive)
-	return &linkConn{Conn: client, link: l}, nil
+	defer l.mu.Unlock()
+	if l.refuse {
+		far.Close()
+		return nil, net.ErrClosed
+	}
+	near, client := net.Pipe()
+	c := &circuit{near: near, far: far, pumps: 2}
+	l.open[c] = struct{}{}
+	l.pump(c, near, far, &l.noSend)
+	l.pump(c, far, near, &l.noReceive)
+	return client, nil
 }
 
-// pump copies from one end to the other while *held is false. It ends, and
-// closes both ends, when either is closed.
-func (l *Link) pump(from, to net.Conn, held *bool) {
+// pump begins to copy from one end to the other while *held is false; when the
+// one is closed it closes the other, in its turn.
+func (l *Link) pump(c *circuit, from, to net.Conn, held *bool) {
 	var queue []byte // guarded by l.mu
 	var closed bool  // guarded by l.mu
-	go func() {
+	l.pumps.Go(func() {
 		buf := make([]byte, 64<<10)
 		for {
 			n, err := from.Read(buf)
 			l.mu.Lock()
 			queue = append(queue, buf[:n]...)
-			closed = closed || err != nil
+			closed = err != nil
 			l.changed.Broadcast()
 			l.mu.Unlock()
 			if err != nil {
 				return
 			}
 		}
-	}()
-	for {
-		l.mu.Lock()
-		for !closed && (len(queue) == 0 || *held) {
-			l.changed.Wait()
+	})
+	l.pumps.Go(func() {
+		for {
+			l.mu.Lock()
+			for !c.broken && (*held || len(queue) == 0 && !closed) {
+				l.changed.Wait()
+			}
+			out, last := queue, closed || c.broken
+			if c.broken {
+				out = nil
+			}
+			queue = nil
+			l.mu.Unlock()
+			// An end that refuses bytes is closed: its own pump will tell.
+			to.Write(out)
+			if last {
+				to.Close()
+				l.ended(c)
+				return
+			}
 		}
-		out, end := queue, closed
-		if *held {
-			out = nil // a closed connection loses what it held
-		}
-		queue = nil
-		l.mu.Unlock()
-		if _, err := to.Write(out); err != nil || end {
-			from.Close()
-			to.Close()
-			return
-		}
+	})
+}
+
+// ended forgets the circuit after its second direction.
+func (l *Link) ended(c *circuit) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c.pumps--; c.pumps == 0 {
+		delete(l.open, c)
 	}
-}
-
-// A linkConn forgets itself when it is closed.
-type linkConn struct {
-	net.Conn
-	link *Link
-}
-
-func (c *linkConn) Close() error {
-	c.link.mu.Lock()
-	delete(c.link.open, c.Conn)
-	c.link.mu.Unlock()
-	return c.Conn.Close()
 }

@@ -8,8 +8,8 @@
 // In a bubble (Run) time.Sleep costs nothing and a goroutine left running fails
 // the test. What makes the server work there was found by failing first:
 // its access-time service must be started outside any bubble, and nats.go keeps
-// timers in a package-level sync.Pool, so the pool is emptied before each
-// bubble and bubbles never run in parallel. No TCP works in a bubble.
+// timers in a package-level sync.Pool, so the pool is emptied before and after
+// each bubble, and nothing that uses NATS may run in parallel with one. No TCP works in a bubble.
 package natstest
 
 import (
@@ -49,9 +49,23 @@ type Env struct {
 func Run(t *testing.T, f func(t *testing.T, e *Env)) {
 	t.Helper()
 	dir := t.TempDir()
-	runtime.GC() // empties sync.Pools, see the package comment;
-	runtime.GC() // the first only moves them to the victim cache
-	synctest.Test(t, func(t *testing.T) { f(t, start(t, dir)) })
+	Bubble(t, func(t *testing.T) { f(t, start(t, dir)) })
+}
+
+// Bubble runs f in a fake-time bubble without a server, for tests that start
+// one themselves.
+func Bubble(t *testing.T, f func(t *testing.T)) {
+	t.Helper()
+	emptyPools()
+	defer emptyPools() // for a test in real time that follows
+	synctest.Test(t, f)
+}
+
+// emptyPools makes every sync.Pool forget what it holds: a timer of one bubble
+// that is used in another, or outside, is a fatal error.
+func emptyPools() {
+	runtime.GC() // moves it to the pool's second generation
+	runtime.GC()
 }
 
 // Start starts a server in real time, gone when the test ends.
@@ -115,7 +129,7 @@ func (e *Env) NewJetStream(opts ...nats.Option) jetstream.JetStream {
 // test ends.
 func (e *Env) Connect(opts ...nats.Option) *nats.Conn {
 	e.t.Helper()
-	return connect(e.t, e, opts...)
+	return connect(e.t, "", append([]nats.Option{nats.InProcessServer(e)}, opts...)...)
 }
 
 // InProcessConn connects to the server that runs now, so that a client finds
@@ -129,10 +143,9 @@ func (e *Env) InProcessConn() (net.Conn, error) {
 	return e.srv.InProcessConn()
 }
 
-func connect(t testing.TB, to nats.InProcessConnProvider, opts ...nats.Option) *nats.Conn {
+func connect(t testing.TB, url string, opts ...nats.Option) *nats.Conn {
 	t.Helper()
-	nc, err := nats.Connect("", append([]nats.Option{
-		nats.InProcessServer(to),
+	nc, err := nats.Connect(url, append([]nats.Option{
 		nats.MaxReconnects(-1),
 		nats.ReconnectWait(50 * time.Millisecond),
 		nats.ReconnectJitter(0, 0),
