@@ -120,6 +120,15 @@ func (d *delivery) retainOr(of Options) time.Duration {
 	return of.Retain
 }
 
+// kept is the header to go on with when the job is moved.
+func (d *delivery) kept() header {
+	h := d.header.own()
+	if h.get(headerEnqueued) == "" {
+		h.setTime(headerEnqueued, d.enqueued)
+	}
+	return h
+}
+
 // claim lets one caller settle; an earlier settlement is reported with how it
 // ended.
 func (d *delivery) claim() error {

@@ -77,6 +77,7 @@
 //	  jobs.q.orders.later.<priority>.<id>  a schedule, moved to ready by the server when due
 //	  jobs.q.orders.done.<priority>.<id>   retained with its result, removed by its TTL
 //	  jobs.q.orders.dead.<priority>.<id>   failed for good
+//	  core subject jobs.ctl.orders.cancel: workers listen for jobs to end
 //	  consumers count_later, count_dead, count_done: made by Stats, gone after an hour
 //
 // The characters of an ID that subjects can't hold are written %XX. A default

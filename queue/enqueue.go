@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // A Receipt says what became of an enqueued job.
@@ -177,10 +178,14 @@ func (c *core) expectNew(m *nats.Msg, j newJob, replaced *stored) {
 	}
 	c.expect(m, j.token, replaced.Seq)
 	if replaced.Subject != m.Subject {
-		// The server takes the schedule away in the same write.
-		m.Header.Set("Nats-Schedule-Next", "purge")
-		m.Header.Set("Nats-Scheduler", replaced.Subject)
+		purge(m, replaced.Subject)
 	}
+}
+
+// purge makes the server take a schedule away in the write that stores m.
+func purge(m *nats.Msg, schedule string) {
+	m.Header.Set(jetstream.ScheduleNextHeader, "purge")
+	m.Header.Set(jetstream.SchedulerHeader, schedule)
 }
 
 // whose tells whether a stored job is j itself, and its state.

@@ -20,6 +20,10 @@ var (
 	// renewing an entry after its lease.
 	ErrLeaseLost = errors.New("the lease on the job was lost")
 
+	// ErrCancelled is the cause (context.Cause) with which a handler's context
+	// ends when its job was cancelled, see Queue.Cancel.
+	ErrCancelled = errors.New("the job was cancelled")
+
 	// ErrNotFound says that there is no job with an ID where it was looked for.
 	ErrNotFound = errors.New("not found")
 
@@ -30,7 +34,7 @@ var (
 // A SettledError is the answer to a second settlement of an Entry.
 type SettledError struct {
 	ID  string // of the job
-	How string // it was settled: completed, retrying, snoozed, returned or dead
+	How string // it was settled: completed, retrying, snoozed, returned, cancelled or dead
 }
 
 func (e *SettledError) Error() string {

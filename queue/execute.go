@@ -127,8 +127,8 @@ func (x *executor) decide(ctx context.Context, d *delivery, err error) (s settle
 		}
 		return s, true
 	}
-	if x.handlers.Err() != nil {
-		return settlement{verdict: returnJob}, true
+	if d.ctx.Err() != nil {
+		return settlement{verdict: returnJob}, true // or cancelled, see settle
 	}
 	return s, true
 }
@@ -137,6 +137,9 @@ func (x *executor) decide(ctx context.Context, d *delivery, err error) (s settle
 func (x *executor) settle(d *delivery, s settlement, took time.Duration) {
 	x.keeper.remove(d)
 	defer d.cancel(nil)
+	if s.verdict == returnJob && errors.Is(context.Cause(d.ctx), ErrCancelled) {
+		s.verdict = cancelJob
+	}
 	if d.claim() != nil {
 		return
 	}

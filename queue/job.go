@@ -25,8 +25,9 @@ import (
 // the worker shuts down has not failed: its job goes back at once and nothing
 // counts.
 //
-// The context ends with a cause (context.Cause) that says why: ErrLeaseLost, a
-// timeout (which is a context.DeadlineExceeded) or jobs.ErrShutdown. It carries
+// The context ends with a cause (context.Cause) that says why: ErrLeaseLost,
+// ErrCancelled, a timeout (which is a context.DeadlineExceeded) or
+// jobs.ErrShutdown. It carries
 // jobs.Info and a logger, see jobs.Logger.
 type Handler[T any] func(ctx context.Context, e *Entry[T]) error
 
@@ -127,6 +128,9 @@ func (j *Job[T]) runOne(ctx context.Context, d *delivery) jobs.Result {
 
 	d.ctx, d.cancel = context.WithCancelCause(ctx)
 	x.keeper.add(d)
+	if cancels, err := c.listenForCancel(x.keeper); err == nil {
+		defer cancels.Unsubscribe()
+	}
 	result := jobs.CancelledWith(fmt.Sprintf("job %q was not worked on to its end", d.id))
 	done := make(chan struct{})
 	go func() { // a goroutine of its own: the handler may end it

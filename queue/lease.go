@@ -48,10 +48,12 @@ type keeper struct {
 	mu   sync.Mutex // guards the list and the leases in it
 	list delivery   // its ring: list.lease.next is the first
 	held int
+
+	doomed map[uint64]time.Time // messages of cancelled jobs that were not here, by sequence
 }
 
 func newKeeper(c *core) *keeper {
-	k := &keeper{c: c, wake: make(chan struct{}, 1)}
+	k := &keeper{c: c, wake: make(chan struct{}, 1), doomed: map[uint64]time.Time{}}
 	k.list.lease.prev, k.list.lease.next = &k.list, &k.list
 	return k
 }
@@ -63,7 +65,11 @@ func (k *keeper) add(d *delivery) {
 	last.lease.next, k.list.lease.prev = d, d
 	k.held++
 	first := k.held == 1
+	_, doomed := k.doomed[d.seq]
 	k.mu.Unlock()
+	if doomed {
+		d.cancel(ErrCancelled)
+	}
 	if first {
 		select {
 		case k.wake <- struct{}{}:

@@ -32,6 +32,7 @@ type names struct {
 	queue  string
 	stream string // jobs_q_orders
 	prefix string // jobs.q.orders.
+	ctl    string // jobs.ctl.orders.
 }
 
 func newNames(namespace, queue string) names {
@@ -39,6 +40,7 @@ func newNames(namespace, queue string) names {
 		queue:  queue,
 		stream: namespace + "_q_" + queue,
 		prefix: namespace + ".q." + queue + ".",
+		ctl:    namespace + ".ctl." + queue + ".",
 	}
 }
 
@@ -67,6 +69,9 @@ func (n names) worker(priority int) string { return "work_" + strconv.Itoa(prior
 
 // counter is the consumer that counts a state for Stats; nobody pulls from it.
 func (n names) counter(state string) string { return "count_" + state }
+
+// control is the core subject on which all workers of the queue listen.
+func (n names) control(verb string) string { return n.ctl + verb }
 
 // parse splits a subject of the queue.
 func (n names) parse(subject string) (state string, priority int, token string, ok bool) {

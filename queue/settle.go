@@ -24,6 +24,7 @@ const (
 	deferJob                   // the same before it was started: its interruptions stay
 	returnJob                  // again at once, nothing counts
 	buryJob                    // dead
+	cancelJob                  // cancelled, and recorded if it is to be retained
 	ackOnly                    // the job was moved before; only its ack was lost
 )
 
@@ -71,8 +72,8 @@ func (c *core) settle(ctx context.Context, d *delivery, s settlement, ack func(c
 	if !time.Now().Before(ends) {
 		return "", ErrLeaseLost
 	}
-	if s.verdict == completeJob && d.retainOr(c.opts) == 0 {
-		return "completed", ack(ctx, d) // the usual end costs nothing but the ack
+	if (s.verdict == completeJob || s.verdict == cancelJob) && d.retainOr(c.opts) == 0 {
+		return endings[s.verdict], ack(ctx, d) // the usual end costs nothing but the ack
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, ends, ErrLeaseLost)
 	defer cancel()
@@ -85,13 +86,18 @@ func (c *core) settle(ctx context.Context, d *delivery, s settlement, ack func(c
 	return how, ack(ctx, d)
 }
 
+// What a done record says, and how a settlement without one is called.
+const (
+	outcomeSucceeded = "succeeded"
+	outcomeCancelled = "cancelled"
+)
+
+var endings = map[verdict]string{completeJob: "completed", cancelJob: "cancelled"}
+
 // transition is the message that a settlement stores, if any, and its name. An
 // attempt that ended in order leaves no interruptions to the next.
 func (c *core) transition(d *delivery, s settlement, now time.Time) (*nats.Msg, string) {
-	h := d.header.own()
-	if h.get(headerEnqueued) == "" {
-		h.setTime(headerEnqueued, d.enqueued)
-	}
+	h := d.kept()
 	if s.verdict == retryJob && d.attempt >= d.maxAttemptsOr(c.opts) {
 		s.verdict = buryJob
 		if s.reason == "" {
@@ -100,7 +106,9 @@ func (c *core) transition(d *delivery, s settlement, now time.Time) (*nats.Msg, 
 	}
 	switch s.verdict {
 	case completeJob:
-		return c.doneMsg(d, h, d.retainOr(c.opts)), "completed"
+		return c.doneMsg(d, h, d.retainOr(c.opts), outcomeSucceeded), endings[s.verdict]
+	case cancelJob:
+		return c.doneMsg(d, h, d.retainOr(c.opts), outcomeCancelled), endings[s.verdict]
 	case retryJob:
 		delay := s.delay
 		if delay < 0 {
@@ -163,12 +171,14 @@ func (c *core) schedule(m *nats.Msg, priority int, token string, due time.Time) 
 
 // doneMsg is the record of a finished job. The server removes it by its TTL,
 // which counts whole seconds.
-func (c *core) doneMsg(d *delivery, h header, retain time.Duration) *nats.Msg {
-	h.set(headerOutcome, "succeeded")
+func (c *core) doneMsg(d *delivery, h header, retain time.Duration, outcome string) *nats.Msg {
+	h.set(headerOutcome, outcome)
 	h.set(jetstream.MsgTTLHeader, wholeSeconds(retain).String())
-	delete(h, headerError)
 	m := c.message(d, done, h)
-	m.Data = d.result
+	if m.Data = nil; outcome == outcomeSucceeded {
+		m.Data = d.result
+		delete(h, headerError)
+	}
 	return m
 }
 

@@ -77,6 +77,11 @@ func (w *worker) run(ctx context.Context) (int, error) {
 		w.acks.finish(finishing)
 	}()
 
+	cancels, err := w.c.listenForCancel(w.keeper)
+	if err != nil {
+		return 0, err
+	}
+	defer cancels.Unsubscribe()
 	for p := range w.c.priorities {
 		l := w.c.newLane(p)
 		w.lanes = append(w.lanes, l)
@@ -88,7 +93,7 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	for range w.concurrency {
 		w.slots.Go(w.slot)
 	}
-	err := w.watch(ctx)
+	err = w.watch(ctx)
 
 	stopped()
 	cutAfter := time.AfterFunc(w.grace, func() { cut(jobs.ErrShutdown) })

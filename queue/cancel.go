@@ -1,0 +1,156 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// How a job was found by Cancel.
+const (
+	WasLater   = "later"   // delayed, snoozed or waiting for a retry; it is gone
+	WasWaiting = "waiting" // it is gone
+	WasRunning = "running" // its handler has been told
+)
+
+// askFor is how long workers have to say that they run a job. They answer at
+// once; a worker that does not is cut off, and finds its job gone.
+const askFor = 50 * time.Millisecond
+
+// Cancel ends a job and tells how it was found. One that waits, or is due later,
+// is removed; if it is to be retained, a record without a result stays. The
+// context of one that runs ends with the cause ErrCancelled, wherever it runs:
+// when its handler then returns an error the job ends as cancelled, whatever
+// attempts it has left; a handler that succeeds all the same has succeeded.
+//
+// The error is ErrNotFound if there is no such job, or if it is over: done or
+// dead. Cancelling twice does no harm. A job that was taken by Dequeue counts as
+// waiting: it is removed, and who has it is not told.
+func (q *Queue[T]) Cancel(ctx context.Context, id string) (was string, err error) {
+	if err := checkID(id); err != nil {
+		return "", q.c.wrap("cancel", err)
+	}
+	ctx, cancel := q.c.bound(ctx)
+	defer cancel()
+	was, err = q.c.cancel(ctx, id)
+	return was, q.c.wrap(fmt.Sprintf("cancel job %q", id), err)
+}
+
+func (c *core) cancel(ctx context.Context, id string) (was string, err error) {
+	token := encodeToken(id)
+	for try := 0; ; try++ {
+		last, err := c.find(ctx, token)
+		if err != nil {
+			return "", err
+		}
+		if last == nil {
+			return "", ErrNotFound
+		}
+		state, priority, _, _ := c.names.parse(last.Subject)
+		switch state {
+		case done, dead:
+			return "", fmt.Errorf("it is %s: %w", state, ErrNotFound)
+		case ready:
+			if c.tellWorker(ctx, last.Seq) {
+				return WasRunning, nil
+			}
+			was = WasWaiting
+		case later:
+			was = WasLater
+		}
+		gone, err := c.cancelStored(ctx, last, priority, token)
+		switch {
+		case err != nil && !errors.Is(err, errMoved):
+			return "", err
+		case gone && state == ready && c.tellWorker(ctx, last.Seq):
+			return WasRunning, nil // a worker took it in between
+		case gone:
+			return was, nil
+		}
+		if !pause(ctx, try) {
+			return "", context.Cause(ctx)
+		}
+	}
+}
+
+// tellWorker asks all workers of the queue to end the job that this message is,
+// and reports whether one has it.
+func (c *core) tellWorker(ctx context.Context, seq uint64) bool {
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	_, err := c.nc.RequestWithContext(ctx, c.names.control("cancel"), strconv.AppendUint(nil, seq, 10))
+	return err == nil
+}
+
+// cancelStored takes the message of a job that nobody runs away, or reports
+// false if it has moved. A job to be retained leaves a record.
+func (c *core) cancelStored(ctx context.Context, last *stored, priority int, token string) (gone bool, err error) {
+	h, err := last.header()
+	if err != nil {
+		return false, err
+	}
+	about, _ := h.understand(last.Time)
+	d := &delivery{meta: about, token: token, priority: priority, data: last.Data, header: h}
+	retain := d.retainOr(c.opts)
+	if retain == 0 {
+		return c.remove(ctx, last.Seq)
+	}
+	m := c.doneMsg(d, d.kept(), retain, outcomeCancelled)
+	if state, _, _, _ := c.names.parse(last.Subject); state == later {
+		c.expect(m, token, last.Seq)
+		purge(m, last.Subject)
+		err = c.publish(ctx, m)
+		return err == nil, err
+	}
+	if gone, err = c.remove(ctx, last.Seq); gone {
+		// If the ID is taken anew in between, there is no record.
+		c.expect(m, token, 0)
+		if err := c.publish(ctx, m); err != nil && !errors.Is(err, errMoved) {
+			return true, err
+		}
+	}
+	return gone, err
+}
+
+// listenForCancel makes a keeper's jobs end when another process says so.
+func (c *core) listenForCancel(k *keeper) (*nats.Subscription, error) {
+	return c.nc.Subscribe(c.names.control("cancel"), func(m *nats.Msg) {
+		if seq, ok := parseUint(string(m.Data)); ok && k.cancel(seq, time.Now()) {
+			_ = m.Respond(nil) // who asked waits for nothing else
+		}
+	})
+}
+
+// cancel ends the context of the job that came with this message, if the keeper
+// has it, or if it is just on its way here.
+func (k *keeper) cancel(seq uint64, now time.Time) bool {
+	var found *delivery
+	k.mu.Lock()
+	for d := k.list.lease.next; d != &k.list; d = d.lease.next {
+		if d.seq == seq && !d.lease.lost {
+			found = d
+			break
+		}
+	}
+	if found == nil {
+		maps.DeleteFunc(k.doomed, func(_ uint64, at time.Time) bool { return now.Sub(at) > doomedFor })
+		k.doomed[seq] = now
+	}
+	k.mu.Unlock()
+	if found != nil {
+		found.cancel(ErrCancelled)
+	}
+	return found != nil
+}
+
+// doomedFor is how long a message may be on its way after the word that its job
+// is cancelled.
+const doomedFor = 10 * time.Second
