@@ -97,7 +97,8 @@
 // context, and workers go on with what they have until its lease ends; after the
 // reconnect they pull again, and send again the acks that the server may not
 // have read. A new leader of a replicated stream takes a few seconds, in which the
-// same holds. After the crash of a worker its jobs wait for the rest of their
+// same holds; acks that were on their way to the old one may be lost, and those
+// jobs run again after their lease. After the crash of a worker its jobs wait for the rest of their
 // lease. A handler that ignores the end of its context for ten seconds is
 // reported with its stack; it keeps its slot and its job until it returns.
 //
