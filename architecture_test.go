@@ -24,14 +24,19 @@ var mayImport = map[string][]string{
 	"internal/guard":   {},
 	"internal/backoff": {},
 
+	// Small and shared: names on the wire, codecs, the check of the server.
+	"internal/wirename": {},
+	"internal/codec":    {},
+	"internal/apilevel": {},
+
 	// A queue job is a jobs.Job. Queue, lock and bus don't know each other, so
 	// that each can be used alone.
-	"queue": {"jobs", "internal/guard", "internal/backoff"},
-	"lock":  {"jobs", "internal/guard", "internal/backoff"},
-	"bus":   {"internal/guard", "internal/backoff"},
+	"queue": {"jobs", "internal/guard", "internal/backoff", "internal/wirename", "internal/codec", "internal/apilevel"},
+	"lock":  {"jobs", "internal/guard", "internal/backoff", "internal/apilevel"},
+	"bus":   {"internal/guard", "internal/backoff", "internal/wirename", "internal/codec", "internal/apilevel"},
 
 	// Work items are queue jobs that tell of themselves over the bus.
-	"workitem": {"jobs", "queue", "bus", "internal/guard"},
+	"workitem": {"jobs", "queue", "bus", "internal/guard", "internal/backoff", "internal/wirename", "internal/codec"},
 
 	// The host runs everything; distributed cron needs a queue and a lock.
 	"hosting": {"jobs", "queue", "lock", "internal/guard", "internal/backoff"},

@@ -4,25 +4,18 @@
 package bus
 
 import (
-	"encoding/json"
 	"fmt"
+
+	"github.com/jetjobs/jetjobs/internal/codec"
 )
 
 // A Codec turns values into payloads and back. Its methods are called
 // concurrently. Every process that uses a topic needs the same codec; to move to
 // another one, let it read both forms before anybody writes the new one.
-type Codec interface {
-	Marshal(v any) ([]byte, error)
-	Unmarshal(data []byte, v any) error
-}
+type Codec = codec.Codec
 
 // JSON is the default Codec: encoding/json.
-var JSON Codec = jsonCodec{}
-
-type jsonCodec struct{}
-
-func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
-func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+var JSON = codec.JSON
 
 // Raw is the type of a topic whose payloads the codec leaves alone: for several
 // types under one wildcard, and for what is not ours to decode.

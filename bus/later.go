@@ -15,6 +15,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetjobs/jetjobs/internal/apilevel"
 )
 
 // later keeps delayed messages of one space in a stream. Each waits on a subject
@@ -32,8 +34,6 @@ type later struct {
 
 const (
 	metaVersion = "jobs.version"
-	// apiLevel is that of server 2.12, the first with schedules.
-	apiLevel = 2
 	// republished is how long a message stays in the stream when it was due; the
 	// least that the server takes.
 	republished = time.Second
@@ -124,7 +124,7 @@ func (l *later) open(ctx context.Context) (jetstream.JetStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := checkServer(ctx, js); err != nil {
+	if err := apilevel.Check(ctx, js, "a delay"); err != nil {
 		return nil, err
 	}
 	if err := l.openStream(ctx, js); err != nil {
@@ -132,21 +132,6 @@ func (l *later) open(ctx context.Context) (jetstream.JetStream, error) {
 	}
 	l.js = js
 	return js, nil
-}
-
-// checkServer refuses a server that can't delay.
-func checkServer(ctx context.Context, js jetstream.JetStream) error {
-	account, err := js.AccountInfo(ctx)
-	switch {
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return fmt.Errorf("a delay needs JetStream: start nats-server with -js, or enable JetStream for this account (%w)", err)
-	case err != nil:
-		return fmt.Errorf("ask the server for its account: %w", err)
-	case account.API.Level < apiLevel:
-		return fmt.Errorf("a delay needs message schedules: nats-server %s has JetStream API level %d, want level %d (nats-server 2.12 or newer)",
-			js.Conn().ConnectedServerVersion(), account.API.Level, apiLevel)
-	}
-	return nil
 }
 
 // streamConfig is what open creates. It has no limits: with one the server would

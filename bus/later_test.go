@@ -223,7 +223,7 @@ func TestDelayWithoutJetStreamIsRefused(t *testing.T) {
 	defer nc.Close()
 	b, _ := open(t, nc, bus.Options{})
 	err = parcels.Publish(t.Context(), b, parcel{}, bus.Delay(time.Second))
-	require.ErrorContains(t, err, "a delay needs JetStream: start nats-server with -js")
+	require.ErrorContains(t, err, "start nats-server with -js")
 	require.ErrorIs(t, err, jetstream.ErrJetStreamNotEnabled)
 	publish(t, b, 1)
 }

@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 const (
-	maxNameLength  = 64   // of a namespace, a space, a group
 	maxTopicLength = 1024 // far below the server's limit of 4,096 for a whole line
 )
 
@@ -52,29 +52,13 @@ func (n names) waiting(id string) string { return n.later() + "wait." + id }
 // from where it publishes it to the topic.
 func (n names) due(topic string) string { return n.later() + "due." + topic }
 
-// checkName refuses what can't be part of both a stream's name and a subject.
-func checkName(field, name string) error {
-	legal := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
-	}
-	switch {
-	case name == "":
-		return fmt.Errorf("%s is empty: want a name such as \"mailers\"", field)
-	case len(name) > maxNameLength:
-		return fmt.Errorf("%s is %d bytes long: want at most %d", field, len(name), maxNameLength)
-	case strings.ContainsFunc(name, func(r rune) bool { return !legal(r) }):
-		return fmt.Errorf("%s is %q: want only letters, digits, - and _", field, name)
-	}
-	return nil
-}
-
 // checkSpace also refuses the words after the namespace that have a meaning of
 // their own: queues, and the bus's delayed messages.
 func checkSpace(space string) error {
 	if slices.Contains([]string{"q", "later"}, space) {
 		return fmt.Errorf("space is %q, which jetjobs uses itself: want another name", space)
 	}
-	return checkName("space", space)
+	return wirename.Check("space", space)
 }
 
 var errWildcard = errors.New("it has wildcards: fill them with With, or write the topic out; wildcards are for subscribing")
@@ -119,12 +103,12 @@ func fill(topic string, values []string) (string, int) {
 		switch {
 		case used == len(values):
 		case word == "*":
-			words[i] = encodeToken(values[used])
+			words[i] = wirename.Encode(values[used])
 			used++
 		case word == ">":
 			rest := make([]string, 0, len(values)-used)
 			for _, v := range values[used:] {
-				rest = append(rest, encodeToken(v))
+				rest = append(rest, wirename.Encode(v))
 			}
 			words[i] = strings.Join(rest, ".")
 			used = len(values)
@@ -143,50 +127,14 @@ func match(pattern, topic string) (values []string, ok bool) {
 			return nil, false
 		case want == ">":
 			for _, word := range words[i:] {
-				values = append(values, decodeToken(word))
+				values = append(values, wirename.Decode(word))
 			}
 			return values, true
 		case want == "*":
-			values = append(values, decodeToken(words[i]))
+			values = append(values, wirename.Decode(words[i]))
 		case want != words[i]:
 			return nil, false
 		}
 	}
 	return values, len(words) == strings.Count(pattern, ".")+1
-}
-
-const hexDigits = "0123456789ABCDEF"
-
-// escaped tells which bytes can't stand in a subject's token, or would make it
-// mean something else. All other bytes, UTF-8 included, stand for themselves.
-// Queues encode their IDs the same way.
-func escaped(b byte) bool {
-	return b <= ' ' || b == 0x7f || b == '.' || b == '*' || b == '>' || b == '%'
-}
-
-func encodeToken(value string) string {
-	b := make([]byte, 0, len(value))
-	for i := range len(value) {
-		if c := value[i]; escaped(c) {
-			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
-		} else {
-			b = append(b, c)
-		}
-	}
-	return string(b)
-}
-
-func decodeToken(token string) string {
-	b := make([]byte, 0, len(token))
-	for i := 0; i < len(token); i++ {
-		if token[i] == '%' && i+2 < len(token) {
-			if v, err := strconv.ParseUint(token[i+1:i+3], 16, 8); err == nil {
-				b = append(b, byte(v))
-				i += 2
-				continue
-			}
-		}
-		b = append(b, token[i])
-	}
-	return string(b)
 }

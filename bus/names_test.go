@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 func TestNamesOnTheServer(t *testing.T) {
@@ -88,14 +90,14 @@ func FuzzTokens(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, value string) {
-		token := encodeToken(value)
-		if decodeToken(token) != value {
-			t.Errorf("%q became %q and then %q", value, token, decodeToken(token))
+		token := wirename.Encode(value)
+		if wirename.Decode(token) != value {
+			t.Errorf("%q became %q and then %q", value, token, wirename.Decode(token))
 		}
 		if value != "" && len(token) <= maxTopicLength && checkTopic(token, false) != nil || strings.Contains(token, ".") {
 			t.Errorf("%q became %q, which is no token", value, token)
 		}
 		_ = checkTopic(value, true)
-		_ = decodeToken(value)
+		_ = wirename.Decode(value)
 	})
 }

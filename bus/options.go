@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 // Options describe a bus. The zero value is good.
@@ -75,7 +77,7 @@ func (o Options) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("Options."+format, args...)) }
 	if o.Namespace != "" {
-		errs = append(errs, checkName("Options.Namespace", o.Namespace))
+		errs = append(errs, wirename.Check("Options.Namespace", o.Namespace))
 	}
 	if o.Buffer < 0 {
 		bad("Buffer is %d: want the number of messages, or zero for %d", o.Buffer, defaultBuffer)

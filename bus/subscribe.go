@@ -13,6 +13,8 @@ import (
 	"strings"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 // A SubscribeOption says how one subscription differs from a default one.
@@ -65,7 +67,7 @@ func (p *plan) check() error {
 		errs = append(errs, errors.New("the handler is nil: want a function"))
 	}
 	if p.grouped {
-		errs = append(errs, checkName("Group", p.group))
+		errs = append(errs, wirename.Check("Group", p.group))
 	}
 	if p.buffered && p.buffer < 1 {
 		errs = append(errs, fmt.Errorf("Buffer is %d: want 1 or more, or leave the option out", p.buffer))

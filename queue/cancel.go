@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 // How a job was found by Cancel.
@@ -45,7 +47,7 @@ func (q *Queue[T]) Cancel(ctx context.Context, id string) (was string, err error
 }
 
 func (c *core) cancel(ctx context.Context, id string) (was string, err error) {
-	token := encodeToken(id)
+	token := wirename.Encode(id)
 	for try := 0; ; try++ {
 		last, err := c.find(ctx, token)
 		if err != nil {

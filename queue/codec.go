@@ -3,20 +3,12 @@
 
 package queue
 
-import "encoding/json"
+import "github.com/jetjobs/jetjobs/internal/codec"
 
 // A Codec turns values into payloads and back. Its methods are called
 // concurrently. Every process that uses a queue needs the same codec; to move
 // to another one, let it read both forms before anybody writes the new one.
-type Codec interface {
-	Marshal(v any) ([]byte, error)
-	Unmarshal(data []byte, v any) error
-}
+type Codec = codec.Codec
 
 // JSON is the default Codec: encoding/json.
-var JSON Codec = jsonCodec{}
-
-type jsonCodec struct{}
-
-func (jsonCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
-func (jsonCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+var JSON = codec.JSON

@@ -13,6 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/synadia-io/orbit.go/jetstreamext"
+
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 // A DeadLetter is a job that failed for good. It is kept until somebody acts.
@@ -140,7 +142,7 @@ func (l DeadLetters[T]) letter(m *jetstream.RawStreamMsg) DeadLetter[T] {
 	about, undecodable := h.understand(m.Time)
 	_, priority, token, _ := l.c.names.parse(m.Subject)
 	letter := DeadLetter[T]{
-		ID:            decodeToken(token),
+		ID:            wirename.Decode(token),
 		Payload:       m.Data,
 		Undecodable:   undecodable,
 		Error:         h.error(),
@@ -163,7 +165,7 @@ func (c *core) findDead(ctx context.Context, id string) (*jetstream.RawStreamMsg
 	if err := checkID(id); err != nil {
 		return nil, err
 	}
-	last, err := c.find(ctx, encodeToken(id))
+	last, err := c.find(ctx, wirename.Encode(id))
 	if err != nil {
 		return nil, err
 	}

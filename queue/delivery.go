@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 // A delivery is one message that this process was given to work on.
@@ -57,7 +59,7 @@ func (c *core) newDelivery(m *nats.Msg, sent time.Time) (*delivery, error) {
 	if !ok {
 		return nil, fmt.Errorf("reply subject %q is not one of JetStream's", m.Reply)
 	}
-	d.id = decodeToken(d.token)
+	d.id = wirename.Decode(d.token)
 	d.meta, d.malformed = d.header.understand(at)
 	d.interruptions += d.given - 1
 	return d, nil

@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 // A Receipt says what became of an enqueued job.
@@ -41,12 +43,12 @@ type newJob struct {
 	priority int
 }
 
-func (j newJob) id() string { return decodeToken(j.token) }
+func (j newJob) id() string { return wirename.Decode(j.token) }
 
 // headroom is what a payload must leave of the server's limit for what a job
 // gains while it is moved: the subject in several headers, numbers, times, and
 // an error, each byte of which JSON may write as six.
-func headroom(token string) int { return 1024 + 4*(len(token)+2*maxNameLength) + 6*maxErrorLength }
+func headroom(token string) int { return 1024 + 4*(len(token)+2*wirename.MaxLength) + 6*maxErrorLength }
 
 // checkSize refuses what the server would.
 func (c *core) checkSize(size int, token string) error {
@@ -75,7 +77,7 @@ func (c *core) newJob(data []byte, opts []EnqueueOption) (newJob, error) {
 	if err := s.check(c, now); err != nil {
 		return newJob{}, err
 	}
-	j := newJob{token: encodeToken(s.id), data: data, unique: s.id != "", replace: s.replace, priority: s.priority}
+	j := newJob{token: wirename.Encode(s.id), data: data, unique: s.id != "", replace: s.replace, priority: s.priority}
 	if !j.unique {
 		j.token = newID(now)
 	}

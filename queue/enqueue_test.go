@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jetjobs/jetjobs/internal/natstest"
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 func TestDefaultJobIsOnePlainPublish(t *testing.T) {
@@ -397,7 +398,7 @@ func TestValueThatCannotBeEncodedIsRefused(t *testing.T) {
 func TestLargestPayloadCanBeRetriedAndBuried(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
 		id := strings.Repeat(".", maxIDLength)
-		size := int(e.JetStream().Conn().MaxPayload()) - headroom(encodeToken(id)) - 100
+		size := int(e.JetStream().Conn().MaxPayload()) - headroom(wirename.Encode(id)) - 100
 		enqueue(t, q, strings.Repeat("x", size), ID(id), Retain(time.Hour), Delay(time.Second))
 		_, err := q.Enqueue(t.Context(), strings.Repeat("x", size+100), ID(id+"x"))
 		require.Error(t, err)

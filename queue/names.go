@@ -22,10 +22,7 @@ const (
 	dead  = "dead"
 )
 
-const (
-	maxNameLength = 64
-	maxIDLength   = 256
-)
+const maxIDLength = 256
 
 // names says what a queue is called on the server. All of it is fixed here.
 type names struct {
@@ -88,22 +85,6 @@ func (n names) parse(subject string) (state string, priority int, token string, 
 	return state, priority, token, err == nil
 }
 
-// checkName refuses what can't be part of both a stream's name and a subject.
-func checkName(field, name string) error {
-	legal := func(r rune) bool {
-		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '-' || r == '_'
-	}
-	switch {
-	case name == "":
-		return fmt.Errorf("%s is empty: want a name such as \"emails\"", field)
-	case len(name) > maxNameLength:
-		return fmt.Errorf("%s is %d bytes long: want at most %d", field, len(name), maxNameLength)
-	case strings.ContainsFunc(name, func(r rune) bool { return !legal(r) }):
-		return fmt.Errorf("%s is %q: want only letters, digits, - and _", field, name)
-	}
-	return nil
-}
-
 func checkID(id string) error {
 	switch {
 	case id == "":
@@ -114,55 +95,6 @@ func checkID(id string) error {
 		return fmt.Errorf("ID is %d bytes long: want at most %d; use a hash of it", len(id), maxIDLength)
 	}
 	return nil
-}
-
-const hexDigits = "0123456789ABCDEF"
-
-// escaped tells which bytes can't stand in a subject's token, or would make it
-// mean something else: separators, wildcards, white space, control characters,
-// and the escape itself. All other bytes, UTF-8 included, stand for themselves.
-func escaped(b byte) bool {
-	return b <= ' ' || b == 0x7f || b == '.' || b == '*' || b == '>' || b == '%'
-}
-
-// encodeToken makes a subject's token of an ID, and the same ID of the token.
-func encodeToken(id string) string {
-	n := 0
-	for i := range len(id) {
-		if escaped(id[i]) {
-			n++
-		}
-	}
-	if n == 0 {
-		return id
-	}
-	b := make([]byte, 0, len(id)+2*n)
-	for i := range len(id) {
-		if c := id[i]; escaped(c) {
-			b = append(b, '%', hexDigits[c>>4], hexDigits[c&15])
-		} else {
-			b = append(b, c)
-		}
-	}
-	return string(b)
-}
-
-func decodeToken(token string) string {
-	if !strings.Contains(token, "%") {
-		return token
-	}
-	b := make([]byte, 0, len(token))
-	for i := 0; i < len(token); i++ {
-		if token[i] == '%' && i+2 < len(token) {
-			if v, err := strconv.ParseUint(token[i+1:i+3], 16, 8); err == nil {
-				b = append(b, byte(v))
-				i += 2
-				continue
-			}
-		}
-		b = append(b, token[i])
-	}
-	return string(b)
 }
 
 // newID makes an ID of 24 characters that sorts by time: 48 bits of Unix

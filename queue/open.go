@@ -12,6 +12,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetjobs/jetjobs/internal/apilevel"
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 // What the stream's metadata tells about the queue.
@@ -22,9 +25,6 @@ const (
 
 const (
 	defaultLease = 30 * time.Second
-	// apiLevel is that of server 2.12, the first with schedules, per-message
-	// TTLs and atomic batches.
-	apiLevel = 2
 	// maxWaiting is how many pulls may wait at a consumer: one for each process
 	// that works. The server's default is 512, and it can't be changed later.
 	maxWaiting = 8192
@@ -32,10 +32,10 @@ const (
 
 // openCore creates or verifies the queue on the server.
 func openCore(ctx context.Context, js jetstream.JetStream, queue string, opts Options) (*core, error) {
-	if err := errors.Join(checkName("the queue's name", queue), opts.check()); err != nil {
+	if err := errors.Join(wirename.Check("the queue's name", queue), opts.check()); err != nil {
 		return nil, err
 	}
-	if err := checkServer(ctx, js); err != nil {
+	if err := apilevel.Check(ctx, js, "message schedules, per-message TTLs and atomic batches"); err != nil {
 		return nil, err
 	}
 	asked := opts
@@ -62,21 +62,6 @@ func openCore(ctx context.Context, js jetstream.JetStream, queue string, opts Op
 		c.lease = lease
 	}
 	return c, nil
-}
-
-// checkServer refuses a server that lacks what the queue stands on.
-func checkServer(ctx context.Context, js jetstream.JetStream) error {
-	account, err := js.AccountInfo(ctx)
-	switch {
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return fmt.Errorf("%w: start nats-server with -js, or enable JetStream for this account", err)
-	case err != nil:
-		return fmt.Errorf("ask the server for its account: %w", err)
-	case account.API.Level < apiLevel:
-		return fmt.Errorf("nats-server %s has JetStream API level %d: want level %d (nats-server 2.12 or newer), for message schedules, per-message TTLs and atomic batches",
-			js.Conn().ConnectedServerVersion(), account.API.Level, apiLevel)
-	}
-	return nil
 }
 
 // streamConfig is what Open creates.

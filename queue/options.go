@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/jetjobs/jetjobs/internal/backoff"
+	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 // Options describe a queue. The zero value opens a queue as it stands on the
@@ -109,7 +110,7 @@ func (o Options) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("Options."+format, args...)) }
 	if o.Namespace != "" {
-		if err := checkName("Options.Namespace", o.Namespace); err != nil {
+		if err := wirename.Check("Options.Namespace", o.Namespace); err != nil {
 			errs = append(errs, err)
 		}
 	}
