@@ -180,12 +180,12 @@ func ExampleDeadLetters() {
 		fmt.Println(letter.ID, letter.Value, letter.Attempts, letter.Error, err)
 	}
 	fmt.Println(q.DeadLetters().Requeue(ctx, "7"))
-	stats, err := q.Stats(ctx)
-	fmt.Println(stats.Waiting, stats.Dead, err)
+	e, err := q.Dequeue(ctx)
+	fmt.Println(e.Value, "again, attempt", e.Attempt(), err)
 	// Output:
 	// 7 order 7 1 card declined <nil>
 	// <nil>
-	// 1 0 <nil>
+	// order 7 again, attempt 1 <nil>
 }
 
 // A pause holds every worker of the queue, wherever it runs.
