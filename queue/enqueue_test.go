@@ -213,6 +213,7 @@ func TestEnqueueWithALostAnswerMakesOneJob(t *testing.T) {
 			time.Sleep(time.Second)
 			link.Heal()
 			group.Wait()
+			time.Sleep(time.Second)
 			s, err := near.Stats(t.Context())
 			require.NoError(t, err)
 			require.Equal(t, 1, s.Waiting+s.Later)
@@ -280,6 +281,7 @@ func TestEnqueueWaitsForTheServer(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		e.Begin()
 		group.Wait()
+		time.Sleep(time.Second)
 		s, err := q.Stats(t.Context())
 		require.NoError(t, err)
 		// The first one may have been stored too: its error said that it is not known.
