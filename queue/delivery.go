@@ -36,6 +36,7 @@ type delivery struct {
 
 	arrived time.Time // in this process
 	lease   lease
+	keeper  *keeper         // that renews the lease; nil in manual use
 	ctx     context.Context // what the handler's context stems from; nil in manual use
 	cancel  context.CancelCauseFunc
 	run     run

@@ -61,6 +61,9 @@ func (t *taker) take(ctx context.Context, once bool) (*delivery, error) {
 				return d, err
 			}
 		}
+		if once && asking.Err() != nil {
+			return nil, errUnanswered
+		}
 		if once {
 			return nil, nil
 		}

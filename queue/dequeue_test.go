@@ -52,6 +52,15 @@ func TestDequeueWithAnEndedContextTriesOnce(t *testing.T) {
 	})
 }
 
+func TestDequeueWithAnEndedContextTellsAnEmptyQueueFromAServerThatIsAway(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
+		e.Stop()
+		_, err := q.Dequeue(ended())
+		require.ErrorIs(t, err, errUnanswered)
+		require.NotErrorIs(t, err, ErrEmpty)
+	})
+}
+
 // Jobs that arrive while callers give up are neither lost nor interrupted.
 func TestDequeueThatEndsLosesNoJob(t *testing.T) {
 	bubble(t, Options{Priorities: 2, Lease: time.Hour}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {

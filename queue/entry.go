@@ -119,7 +119,13 @@ func (c *core) settleEntry(ctx context.Context, d *delivery, s settlement) error
 	if err := d.claim(); err != nil {
 		return err
 	}
+	if d.keeper != nil {
+		d.keeper.remove(d)
+	}
 	how, err := c.settle(ctx, d, s, c.ackNow)
+	if err != nil && d.keeper != nil {
+		d.keeper.add(d) // the handler still has it
+	}
 	d.release(how, err)
 	c.logSettled(d, s, how, 0, err)
 	return err

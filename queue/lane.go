@@ -110,6 +110,9 @@ func (l *lane) ask(now time.Time, n int, expires time.Duration) pullMsg {
 
 var errConsumerDeleted = errors.New("the queue was deleted on the server")
 
+// busyRetry is how long to wait while MaxRunning jobs are running.
+const busyRetry = 250 * time.Millisecond
+
 // status understands an answer that is not a job. It returns how long to wait
 // before the next pull, or that there is no point in one.
 func (l *lane) status(m *nats.Msg) (retryIn time.Duration, err error) {
@@ -127,7 +130,7 @@ func (l *lane) status(m *nats.Msg) (retryIn time.Duration, err error) {
 	case code == "409" && strings.Contains(text, "Consumer Deleted"):
 		return 0, errConsumerDeleted
 	case code == "409" && strings.Contains(text, "MaxAckPending"):
-		return 250 * time.Millisecond, nil // MaxRunning jobs are running
+		return busyRetry, nil
 	default:
 		// The leader changed, the server shuts down or has no room for
 		// another pull, or nobody answers (503).

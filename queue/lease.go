@@ -59,6 +59,7 @@ func newKeeper(c *core) *keeper {
 }
 
 func (k *keeper) add(d *delivery) {
+	d.keeper = k
 	k.mu.Lock()
 	last := k.list.lease.prev
 	d.lease.prev, d.lease.next = last, &k.list

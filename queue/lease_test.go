@@ -248,6 +248,32 @@ func TestEntryIsSettledOnce(t *testing.T) {
 	})
 }
 
+// A handler may settle its own entry at any time, also while its lease is being
+// renewed, and can do so after an outage.
+func TestHandlerMaySettleItsEntry(t *testing.T) {
+	bubble(t, Options{Lease: time.Second}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
+		var runs atomic.Int64
+		work(t, q, JobOptions{Concurrency: 20}, func(ctx context.Context, entry *Entry[string]) error {
+			n := runs.Add(1)
+			time.Sleep(time.Duration(n) * 33 * time.Millisecond)
+			if err := entry.Renew(ctx); err != nil {
+				t.Error(err)
+			}
+			if err := entry.Complete(ctx); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(time.Minute)
+			return errors.New("ignored: it is settled")
+		})
+		for range 40 {
+			enqueue(t, q, "v")
+		}
+		time.Sleep(time.Hour)
+		require.EqualValues(t, 40, runs.Load())
+		requireStats(t, q, Stats{})
+	})
+}
+
 func TestRacingSettlementsSettleOnce(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
 		for range 20 {

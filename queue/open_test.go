@@ -4,6 +4,7 @@
 package queue
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -140,6 +141,10 @@ func TestOpenRefusesBadOptionsAllAtOnce(t *testing.T) {
 			"Options.MaxAttempts is -1", "Options.MaxInterruptions is -1", "Options.Retain is -1ns", "Options.Timeout is -1ns", "Options.Storage is 9",
 		} {
 			require.ErrorContains(t, err, field)
+		}
+		for _, replicas := range []int{2, 4, 6} {
+			_, err := Open[string](t.Context(), e.JetStream(), "q", Options{Replicas: replicas})
+			require.ErrorContains(t, err, fmt.Sprintf("Options.Replicas is %d: want 1, 3 or 5", replicas))
 		}
 		names := e.JetStream().StreamNames(t.Context())
 		for name := range names.Name() {

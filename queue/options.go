@@ -117,7 +117,7 @@ func (o Options) check() error {
 	if o.Storage != jetstream.FileStorage && o.Storage != jetstream.MemoryStorage {
 		bad("Storage is %d: want jetstream.FileStorage or jetstream.MemoryStorage", o.Storage)
 	}
-	if o.Replicas < 0 || o.Replicas > 5 {
+	if o.Replicas < 0 || o.Replicas > 5 || o.Replicas == 2 || o.Replicas == 4 {
 		bad("Replicas is %d: want 1, 3 or 5", o.Replicas)
 	}
 	if o.Priorities < 0 || o.Priorities > maxPriorities {

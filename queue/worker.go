@@ -38,7 +38,8 @@ type worker struct {
 	generation int // grows with each job that ends, so that draining looks again
 	pace       pace
 	stopping   bool
-	err        error // why it can't go on
+	warnAt     time.Time // a refusal is logged, but not before
+	err        error     // why it can't go on
 }
 
 const (
@@ -221,10 +222,17 @@ func (w *worker) receiveStatus(l *lane, m *nats.Msg, now time.Time) {
 	if retryIn > 0 {
 		l.retryAt = now.Add(retryIn)
 	}
+	refused := retryIn > busyRetry && now.After(w.warnAt)
+	if refused {
+		w.warnAt = now.Add(time.Minute)
+	}
 	if w.drain && l.pulls.outstanding() == 0 && retryIn == 0 {
 		l.empty = l.asked
 	}
 	w.mu.Unlock()
+	if refused {
+		w.c.log.Warn("the server gives no jobs for now", "err", m.Header.Get("Status")+" "+m.Header.Get("Description"))
+	}
 	w.nudge()
 }
 
