@@ -19,8 +19,8 @@ type acker struct {
 	c    *core
 	wake chan struct{} // there is something to send
 
-	mu  sync.Mutex // guards due
-	due []ack      // to be sent
+	mu         sync.Mutex // guards due
+	due, spare []ack      // to be sent
 
 	// The rest belongs to the goroutine of run, and after it to finish.
 	sent  []ack  // and not confirmed
@@ -80,7 +80,7 @@ func (a *acker) run(ctx context.Context) {
 // finish sends and confirms the last acks, after run, until ctx ends.
 func (a *acker) finish(ctx context.Context) {
 	a.send()
-	for !a.flush(ctx) && wait(ctx, flushEvery) {
+	for !a.c.nc.IsClosed() && !a.flush(ctx) && wait(ctx, flushEvery) {
 	}
 }
 
@@ -89,12 +89,17 @@ func (a *acker) finish(ctx context.Context) {
 func (a *acker) send() {
 	a.mu.Lock()
 	due := a.due
-	a.due = nil
+	a.due, a.spare = a.spare[:0], nil
 	a.mu.Unlock()
+	now := time.Now() // a flush may have taken its time
+	due = slices.DeleteFunc(due, func(one ack) bool { return !now.Before(one.ends) })
 	if a.c.nc.IsConnected() {
 		a.publish(due)
 	}
 	a.sent = append(a.sent, due...)
+	a.mu.Lock()
+	a.spare = due
+	a.mu.Unlock()
 }
 
 // publish only fills the connection's buffer. If it fails, the next flush does.

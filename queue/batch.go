@@ -35,6 +35,9 @@ func batchEnd(jobs []newJob, at int) int {
 
 // enqueueMany stores jobs in batches, one after the other.
 func (c *core) enqueueMany(ctx context.Context, jobs []newJob) ([]Receipt, error) {
+	if err := checkReplaces(jobs); err != nil {
+		return nil, err
+	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
 	receipts := make([]Receipt, len(jobs))
@@ -47,23 +50,46 @@ func (c *core) enqueueMany(ctx context.Context, jobs []newJob) ([]Receipt, error
 	return receipts, nil
 }
 
+// checkReplaces refuses to replace what the same call enqueues.
+func checkReplaces(jobs []newJob) error {
+	seen := map[string]int{}
+	for i, j := range jobs {
+		if !j.unique {
+			continue
+		}
+		if first, again := seen[j.token]; again && j.replace {
+			return itemError{i, fmt.Errorf("ID %q is also that of item %d, and Replace is given: leave one out", j.id(), first)}
+		}
+		seen[j.token] = i
+	}
+	return nil
+}
+
 // enqueueBatch stores up to maxBatch jobs in one write, all but the duplicates.
 func (c *core) enqueueBatch(ctx context.Context, jobs []newJob, receipts []Receipt) error {
 	// The same ID again in one batch would make the server refuse it.
-	seen := map[string]int{}
-	var open []int // the indexes still to be stored
+	first := map[string]int{}
+	var open, again []int // the indexes to be stored, and those of an ID once more
 	for i, j := range jobs {
-		first, again := seen[j.token]
-		switch {
-		case again && j.replace:
-			return itemError{i, fmt.Errorf("ID %q is also that of item %d, and Replace is given: leave one out", j.id(), first)}
-		case again:
-			receipts[i] = Receipt{ID: j.id(), Duplicate: true, State: stateOf(jobs[first])}
-		default:
-			seen[j.token] = i
-			open = append(open, i)
+		if _, seen := first[j.token]; seen {
+			again = append(again, i)
+			continue
 		}
+		first[j.token] = i
+		open = append(open, i)
 	}
+	if err := c.storeBatch(ctx, jobs, open, receipts); err != nil {
+		return err
+	}
+	for _, i := range again {
+		receipts[i] = Receipt{ID: jobs[i].id(), Duplicate: true, State: stateOf(jobs[first[jobs[i].token]])}
+	}
+	return nil
+}
+
+// storeBatch stores the jobs with these indexes, all but the duplicates. If the
+// server does not answer, the receipts have IDs to try again with.
+func (c *core) storeBatch(ctx context.Context, jobs []newJob, open []int, receipts []Receipt) error {
 	replaced := map[int]*stored{}
 	unanswered := false
 	for try := 0; len(open) > 0; try++ {
@@ -88,12 +114,18 @@ func (c *core) enqueueBatch(ctx context.Context, jobs []newJob, receipts []Recei
 			return err
 		}
 		if len(open) > 0 && !pause(ctx, try) {
+			if unanswered {
+				for _, i := range open {
+					receipts[i] = Receipt{ID: jobs[i].id()}
+				}
+			}
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}
 	return nil
 }
 
+// stateOf is where a job is when it has just been stored.
 func stateOf(j newJob) string {
 	if j.due.IsZero() {
 		return ready

@@ -143,6 +143,7 @@ const (
 	codeWrongLastSequence  = 10071
 	codeWriteInFlight      = 10164 // the same on a replicated stream, while another write about it is in flight
 	codeDuplicateInProcess = 10158
+	codeUnavailable        = 10008 // for now: JetStream is just starting, say
 )
 
 func classify(apiErr *jetstream.APIError) error {
@@ -151,8 +152,8 @@ func classify(apiErr *jetstream.APIError) error {
 		return nil
 	case apiErr.ErrorCode == codeWrongLastSequence, apiErr.ErrorCode == codeWriteInFlight, apiErr.ErrorCode == codeDuplicateInProcess:
 		return errMoved
-	case apiErr.ErrorCode == jetstream.JSErrCodeJetStreamNotEnabled, apiErr.Code == http.StatusServiceUnavailable && apiErr.ErrorCode == 10008:
-		return fmt.Errorf("%w (%w)", errUnanswered, apiErr) // temporarily unavailable
+	case apiErr.Code == http.StatusServiceUnavailable && apiErr.ErrorCode == codeUnavailable:
+		return fmt.Errorf("%w (%w)", errUnanswered, apiErr)
 	}
 	return apiErr
 }

@@ -226,6 +226,7 @@ func (c *core) list(ctx context.Context, state string) iter.Seq2[*jetstream.RawS
 				}
 			}
 			if next == last {
+				yield(nil, errUnanswered) // an end is told as such
 				return
 			}
 		}

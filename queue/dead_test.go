@@ -170,7 +170,7 @@ func TestJobOfANewerVersionIsLeftForAnotherWorker(t *testing.T) {
 		m := nats.NewMsg("jobs.q.q.ready.0.new")
 		m.Header.Set("Job-Version", "2")
 		m.Header.Set("Job-Future", "kept")
-		m.Header.Set("Job-Enqueued", time.Now().Add(-22*time.Hour).Format(time.RFC3339Nano))
+		m.Header.Set("Job-Unknown-Since", time.Now().Add(-22*time.Hour).Format(time.RFC3339Nano))
 		m.Data = []byte("?")
 		_, err := e.JetStream().PublishMsg(t.Context(), m)
 		require.NoError(t, err)

@@ -170,7 +170,7 @@ func (c *core) checkTaken(ctx context.Context, d *delivery, now time.Time) (*set
 		}
 	}
 	switch newer, isNewer := d.malformed.(newerVersionError); {
-	case isNewer && now.Sub(d.enqueued) < unknownFor:
+	case isNewer && (d.unknownSince.IsZero() || now.Sub(d.unknownSince) < unknownFor):
 		return &settlement{verdict: snoozeJob, delay: time.Minute, err: newer}, nil
 	case d.malformed != nil:
 		return &settlement{verdict: buryJob, err: d.malformed, reason: ReasonUndecodable}, nil

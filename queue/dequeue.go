@@ -19,11 +19,11 @@ func (c *core) dequeue(ctx context.Context) (*delivery, error) {
 	t := &taker{c: c, event: make(chan struct{}, 1)}
 	for p := range c.priorities {
 		l := c.newLane(p)
-		if err := l.listen(c.nc, t.receive); err != nil {
+		if err := l.listen(c.nc, &t.mu, t.receive); err != nil {
 			return nil, err
 		}
 		t.lanes = append(t.lanes, l)
-		defer l.sub.Unsubscribe()
+		defer func() { l.sub.Unsubscribe() }()
 	}
 	d, err := t.take(ctx, once)
 	t.stop()
@@ -80,11 +80,21 @@ func (t *taker) wait(ctx context.Context, expires time.Duration, lanes ...*lane)
 		next := t.c.pullExpiry()
 		open := 0
 		var asks []pullMsg
+		for _, l := range lanes {
+			t.mu.Lock()
+			if l.pulls.overdue(now, t.c.pullExpiry()+2*time.Second) {
+				l.giveUp()
+			}
+			stale := l.stale
+			t.mu.Unlock()
+			if stale {
+				if err := t.c.listenAgain(l, &t.mu, t.receive); err != nil {
+					return nil, err
+				}
+			}
+		}
 		t.mu.Lock()
 		for _, l := range lanes {
-			if l.pulls.overdue(now, t.c.pullExpiry()+2*time.Second) {
-				l.pulls.reset()
-			}
 			if wait := l.retryAt.Sub(now); wait > 0 {
 				next = min(next, wait)
 			} else if len(l.pulls.open) == 0 && (expires > 0 || !asked) {
@@ -122,9 +132,11 @@ func (t *taker) sleep(ctx context.Context, most time.Duration) bool {
 	return true
 }
 
-func (t *taker) receive(l *lane, m *nats.Msg) {
+func (t *taker) receive(l *lane, p *pulls, m *nats.Msg) {
 	t.mu.Lock()
-	if m.Reply == "" {
+	if m.Reply == "" && p != l.pulls {
+		// of a pull given up
+	} else if m.Reply == "" {
 		retryIn, err := l.status(m)
 		if err != nil {
 			t.err = err
@@ -132,7 +144,7 @@ func (t *taker) receive(l *lane, m *nats.Msg) {
 		if retryIn > 0 {
 			l.retryAt = time.Now().Add(retryIn)
 		}
-	} else if d, err := t.c.newDelivery(m, l.pulls.arrived()); err == nil {
+	} else if d, err := t.c.newDelivery(m, p.arrived()); err == nil {
 		t.got = append(t.got, d)
 	}
 	t.mu.Unlock()
@@ -168,7 +180,9 @@ func (t *taker) stop() {
 		}
 	}
 	t.mu.Unlock()
-	closeLanes(open)
+	if t.c.nc.IsConnected() {
+		closeLanes(open)
+	}
 	t.mu.Lock()
 	var spare []*delivery
 	if len(t.got) > 1 {

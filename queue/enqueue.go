@@ -50,6 +50,9 @@ func (j newJob) id() string { return wirename.Decode(j.token) }
 // an error, each byte of which JSON may write as six.
 func headroom(token string) int { return 1024 + 4*(len(token)+2*wirename.MaxLength) + 6*maxErrorLength }
 
+// maxHeader is what the server takes.
+const maxHeader = 64 << 10
+
 // checkSize refuses what the server would.
 func (c *core) checkSize(size int, token string) error {
 	limit := int(c.nc.MaxPayload())
@@ -87,9 +90,10 @@ func (c *core) newJob(data []byte, opts []EnqueueOption) (newJob, error) {
 		// when an answer was lost.
 		h.setTime(headerEnqueued, now)
 		j.header = h
-		for k, v := range h {
-			size += len(k) + len(v[0]) + 4
+		if most := maxHeader - headroom(j.token); h.size() > most {
+			return newJob{}, fmt.Errorf("the properties and the correlation ID have %d bytes: want at most %d; put more into the value", h.size(), most)
 		}
+		size += h.size()
 	}
 	j.subject = c.names.subject(ready, s.priority, j.token)
 	if j.due = s.due(now); !j.due.IsZero() {

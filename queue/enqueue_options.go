@@ -130,6 +130,9 @@ func (s *spec) has(option string) bool {
 // due is when the job may be taken, zero for at once.
 func (s *spec) due(now time.Time) time.Time {
 	if s.has("At") {
+		if s.at.Before(now) {
+			return now
+		}
 		return s.at
 	}
 	if s.delay > 0 {
@@ -158,6 +161,9 @@ func (s *spec) check(c *core, now time.Time) error {
 			bad("%s is %s: want more than zero, or leave the option out", d.name, d.value)
 		}
 	}
+	if s.retain > maxRetain {
+		bad("Retain is %s: want at most %s", s.retain, maxRetain)
+	}
 	if s.has("MaxAttempts") && (s.maxAttempts < 1 || s.maxAttempts > maxAttempts) {
 		bad("MaxAttempts is %d: want 1 to %d", s.maxAttempts, maxAttempts)
 	}
@@ -174,10 +180,8 @@ func (s *spec) check(c *core, now time.Time) error {
 		bad("Replace is given without ID: say which job to replace")
 	}
 	s.checkExpires(now, bad)
-	for _, text := range []struct{ name, value string }{{"CorrelationID", s.correlation}} {
-		if !utf8.ValidString(text.value) || strings.ContainsAny(text.value, "\r\n") || strings.TrimSpace(text.value) != text.value {
-			bad("%s is %q: want one line of UTF-8 without white space around it", text.name, text.value)
-		}
+	if id := s.correlation; !utf8.ValidString(id) || strings.ContainsAny(id, "\r\n") || strings.TrimSpace(id) != id {
+		bad("CorrelationID is %q: want one line of UTF-8 without white space around it", id)
 	}
 	for k, v := range s.properties {
 		if k == "" || !utf8.ValidString(k) || !utf8.ValidString(v) {
@@ -194,6 +198,8 @@ func (s *spec) checkExpires(now time.Time, bad func(string, ...any)) {
 	at := s.expires.Format(time.RFC3339Nano)
 	if s.expires.Before(now) {
 		bad("Expires is %s, which is past: want a time to come", at)
+	} else if s.expires.After(endOfTime) {
+		bad("Expires is %s: want a time before the year 2262", at)
 	} else if due := s.due(now); due.After(s.expires) {
 		bad("Expires is %s, before the job is due at %s: want it later", at, due.Format(time.RFC3339Nano))
 	}

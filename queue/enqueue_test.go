@@ -371,7 +371,10 @@ func TestBadInputIsRefusedBeforeAnythingIsStored(t *testing.T) {
 			`Property "" is "x": want UTF-8`:                     {Property("", "x")},
 			"option ID is given twice: leave one out":            {ID("a"), ID("b")},
 			"option Property tenant is given twice":              {Property("tenant", "a"), Property("tenant", "b")},
-			"the payload has":                                    {Property("big", strings.Repeat("x", 1<<20))},
+			"the properties and the correlation ID have 60064 b": {Property("big", strings.Repeat("x", 60_000))},
+			"Retain is 2562047h47m16.854775807s: want at most":   {Retain(math.MaxInt64)},
+			"Expires is 9999-12-31T00:00:00Z: want a time befor": {Expires(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))},
+			"At is 2300-01-01T00:00:00Z: want a time before the": {At(time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC))},
 			"Timeout is -1ns: want more than zero, or leave the": {MaxAttempts(-1), Timeout(-1)},
 		} {
 			_, err := q.Enqueue(t.Context(), "v", opts...)

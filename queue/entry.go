@@ -73,7 +73,7 @@ func (e *Entry[T]) Properties() map[string]string { return maps.Clone(e.d.proper
 func (e *Entry[T]) SetResult(v any) error {
 	data, err := e.c.opts.Codec.Marshal(v)
 	if err == nil {
-		err = e.c.checkSize(len(data), e.d.token)
+		err = e.c.checkSize(len(data)+e.d.header.size(), e.d.token)
 	}
 	if err != nil {
 		return e.c.wrap("set the result", err)
@@ -141,12 +141,14 @@ func (e *Entry[T]) Renew(ctx context.Context) error {
 }
 
 func (c *core) renewEntry(ctx context.Context, d *delivery) error {
-	if err := d.claim(); err != nil {
-		return err
+	if d.state.Load() == settled {
+		return &SettledError{ID: d.id, How: d.how}
 	}
-	defer d.release("", errStillOpen)
-	if d.ctx != nil {
-		return nil // a keeper does it
+	if d.ctx != nil { // a keeper does it
+		if errors.Is(context.Cause(d.ctx), ErrLeaseLost) {
+			return ErrLeaseLost
+		}
+		return nil
 	}
 	ends := c.leaseEnds(d)
 	ctx, cancel := context.WithDeadlineCause(ctx, ends, ErrLeaseLost)
@@ -154,7 +156,7 @@ func (c *core) renewEntry(ctx context.Context, d *delivery) error {
 	for try := 0; time.Now().Before(ends); try++ {
 		sent, err := c.renew(ctx, d)
 		if err == nil {
-			d.lease.confirmed = sent
+			d.lease.renewed(sent)
 			return nil
 		}
 		if !pause(ctx, try) {
@@ -163,6 +165,3 @@ func (c *core) renewEntry(ctx context.Context, d *delivery) error {
 	}
 	return ErrLeaseLost
 }
-
-// errStillOpen ends a claim without a settlement.
-var errStillOpen = errors.New("not settled")

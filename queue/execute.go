@@ -4,14 +4,11 @@
 package queue
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"runtime"
-	"sync/atomic"
 	"time"
 
 	"github.com/jetjobs/jetjobs/internal/guard"
@@ -32,18 +29,6 @@ type executor struct {
 	settling context.Context // ends a little later: what must be told to the server
 }
 
-// A run is a delivery's time in a handler.
-type run struct {
-	goroutine atomic.Int64    // that the handler is on, 0 before and after
-	ctx       context.Context // the handler's; set before goroutine
-	ended     time.Time       // when the keeper first saw the context ended; its alone
-	reported  bool            // likewise
-}
-
-// stuckAfter is how long a handler may go on after its context has ended until
-// it is reported.
-const stuckAfter = 10 * time.Second
-
 // quarantine is how long a job waits whose next interruption would make it dead,
 // before it is run. Such jobs run one at a time in a process, and in this time
 // the others are deferred: if one of them kills the process, it does not take
@@ -53,11 +38,11 @@ const quarantine = 200 * time.Millisecond
 // execute runs d, which the keeper holds, and reports whether a handler had it
 // to the end. It survives whatever the handler does, runtime.Goexit included:
 // then it does not return, but its work is done.
-func (x *executor) execute(d *delivery, goroutine int64, processed func(error)) {
+func (x *executor) execute(d *delivery, slot string, processed func(error)) {
 	began := time.Now()
 	s, err := x.c.checkTaken(d.ctx, d, began)
 	switch {
-	case errors.Is(context.Cause(d.ctx), ErrLeaseLost):
+	case errors.Is(context.Cause(d.ctx), ErrLeaseLost), !time.Now().Before(x.c.leaseEnds(d)): // its tick is still to come
 		x.drop(d)
 		return
 	case d.ctx.Err() != nil, err != nil:
@@ -77,10 +62,18 @@ func (x *executor) execute(d *delivery, goroutine int64, processed func(error)) 
 	}
 	ctx, cancel := x.context(d)
 	d.run.ctx = ctx
-	d.run.goroutine.Store(goroutine)
-	guard.Settle(func() error { return x.handle(ctx, d) }, func(err error) {
-		d.run.goroutine.Store(0)
-		s, ok := x.decide(ctx, d, err)
+	d.run.slot.Store(&slot)
+	var asked settlement
+	guard.Settle(func() error {
+		err := x.handle(ctx, d)
+		asked = settlementOf(err) // here, as it calls methods of the handler's error
+		return err
+	}, func(err error) {
+		d.run.slot.Store(nil)
+		if panicked, ok := err.(*guard.PanicError); ok {
+			asked = settlement{verdict: retryJob, delay: -1, err: panicked}
+		}
+		s, ok := x.decide(ctx, d, asked)
 		cancel()
 		if !ok {
 			x.drop(d)
@@ -108,22 +101,22 @@ func (x *executor) context(d *delivery) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, timeout, &timeoutError{timeout})
 }
 
-// decide says what is to become of a job whose handler has returned err; not ok
-// when it is no longer ours to decide.
-func (x *executor) decide(ctx context.Context, d *delivery, err error) (s settlement, ok bool) {
+// decide says what is to become of a job for which its handler asked for s; not
+// ok when it is no longer ours to decide.
+func (x *executor) decide(ctx context.Context, d *delivery, s settlement) (_ settlement, ok bool) {
 	cause := context.Cause(ctx)
 	if errors.Is(cause, ErrLeaseLost) {
 		return s, false
 	}
-	if s = settlementOf(err); s.verdict != retryJob || s.delay >= 0 {
+	if s.verdict != retryJob || s.delay >= 0 {
 		return s, true // it has finished, or steered
 	}
-	if _, panicked := errors.AsType[*guard.PanicError](err); panicked {
+	if _, panicked := s.err.(*guard.PanicError); panicked {
 		return s, true
 	}
-	if timeout, ok := errors.AsType[*timeoutError](cause); ok {
-		if !errors.Is(err, timeout) {
-			s.err = fmt.Errorf("%w: %w", timeout, err)
+	if timeout, ok := cause.(*timeoutError); ok {
+		if s.err != error(timeout) {
+			s.err = fmt.Errorf("%w: %s", timeout, textOf(s.err))
 		}
 		return s, true
 	}
@@ -143,7 +136,14 @@ func (x *executor) settle(d *delivery, s settlement, took time.Duration) {
 	if d.claim() != nil {
 		return
 	}
-	how, err := x.c.settle(x.settling, d, s, x.ack)
+	ctx := x.settling
+	if x.handlers.Err() != nil {
+		// Late in a shutdown: what took so long gets its own time to be told.
+		var done context.CancelFunc
+		ctx, done = context.WithTimeout(context.WithoutCancel(ctx), settleGrace)
+		defer done()
+	}
+	how, err := x.c.settle(ctx, d, s, x.ack)
 	d.release(how, err)
 	x.c.logSettled(d, s, how, took, err)
 }
@@ -176,44 +176,4 @@ func (c *core) logSettled(d *delivery, s settlement, how string, took time.Durat
 		args = append(args, "err", s.err)
 	}
 	c.log.Log(context.Background(), level, what, args...)
-}
-
-// ignoresEnd reports, once, a handler that goes on long after its context has
-// ended. Only the keeper calls it.
-func (r *run) ignoresEnd(now time.Time) bool {
-	if r.reported || r.goroutine.Load() == 0 || r.ctx.Err() == nil {
-		return false
-	}
-	if r.ended.IsZero() {
-		r.ended = now
-	}
-	r.reported = now.Sub(r.ended) >= stuckAfter
-	return r.reported
-}
-
-// reportStuck says where a handler hangs. Its slot stays taken, and its lease
-// is renewed unless it is lost, until it returns.
-func (c *core) reportStuck(d *delivery) {
-	c.log.Warn("handler ignores the end of its context and keeps its slot",
-		"id", d.id, "attempt", d.attempt, "err", context.Cause(d.run.ctx), "stack", stackOf(d.run.goroutine.Load()))
-}
-
-// goroutineID is that of the caller, as stack traces print it.
-func goroutineID() (id int64) {
-	var buf [64]byte
-	line := buf[:runtime.Stack(buf[:], false)]
-	fmt.Sscanf(string(line), "goroutine %d ", &id)
-	return id
-}
-
-// stackOf is where one goroutine stands; the runtime tells it only for all.
-func stackOf(goroutine int64) string {
-	buf := make([]byte, 4<<20)
-	buf = buf[:runtime.Stack(buf, true)]
-	for _, one := range bytes.Split(buf, []byte("\n\n")) {
-		if bytes.HasPrefix(one, fmt.Appendf(nil, "goroutine %d ", goroutine)) {
-			return string(one)
-		}
-	}
-	return "unknown"
 }

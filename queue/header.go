@@ -26,10 +26,11 @@ const (
 	headerTimeout       = "Job-Timeout"
 	headerRetain        = "Job-Retain"
 	headerCorrelation   = "Job-Correlation-Id"
-	headerProperties    = "Job-Properties" // a JSON object of strings
-	headerError         = "Job-Error"      // of the last attempt, as a JSON string
-	headerOutcome       = "Job-Outcome"    // of a done job
-	headerReason        = "Job-Reason"     // why a dead job is dead
+	headerProperties    = "Job-Properties"    // a JSON object of strings
+	headerUnknownSince  = "Job-Unknown-Since" // when a worker first could not understand it
+	headerError         = "Job-Error"         // of the last attempt, as a JSON string
+	headerOutcome       = "Job-Outcome"       // of a done job
+	headerReason        = "Job-Reason"        // why a dead job is dead
 )
 
 // version is that of the headers written here.
@@ -58,12 +59,23 @@ func (h header) setInterruptions(n int) {
 // setError keeps the beginning of err's text. JSON keeps line breaks out of the
 // header.
 func (h header) setError(err error) {
-	text := strings.ToValidUTF8(err.Error(), "\uFFFD")
+	text := strings.ToValidUTF8(textOf(err), "\uFFFD")
 	if len(text) > maxErrorLength {
 		text = strings.ToValidUTF8(text[:maxErrorLength], "") + "…"
 	}
 	quoted, _ := json.Marshal(text) // a string always marshals
 	h.set(headerError, string(quoted))
+}
+
+// textOf is err.Error(), also of an error whose method panics, as that of a nil
+// pointer does.
+func textOf(err error) (text string) {
+	defer func() {
+		if recover() != nil {
+			text = fmt.Sprintf("an error of type %T whose Error method panics", err)
+		}
+	}()
+	return err.Error()
 }
 
 func (h header) error() string {
@@ -72,6 +84,16 @@ func (h header) error() string {
 		return quoted // not ours, but better than nothing
 	}
 	return text
+}
+
+// size is about what the header takes in a message.
+func (h header) size() (n int) {
+	for k, vs := range h {
+		for _, v := range vs {
+			n += len(k) + len(v) + 4
+		}
+	}
+	return n
 }
 
 // own is a copy without what belongs to the server: a Nats- header that was
@@ -109,6 +131,7 @@ type meta struct {
 	retain        time.Duration
 	correlation   string
 	properties    map[string]string
+	unknownSince  time.Time
 }
 
 // A newerVersionError says that a later release of jetjobs wrote this job.
@@ -138,6 +161,7 @@ func (h header) parse(stored time.Time) (meta, error) {
 	r.time(headerEnqueued, &m.enqueued)
 	r.time(headerDue, &m.due)
 	r.time(headerExpires, &m.expires)
+	r.time(headerUnknownSince, &m.unknownSince)
 	r.duration(headerTimeout, &m.timeout)
 	r.duration(headerRetain, &m.retain)
 	m.correlation = h.get(headerCorrelation)

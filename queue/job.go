@@ -135,7 +135,7 @@ func (j *Job[T]) runOne(ctx context.Context, d *delivery) jobs.Result {
 	done := make(chan struct{})
 	go func() { // a goroutine of its own: the handler may end it
 		defer close(done)
-		x.execute(d, goroutineID(), func(err error) { result = jobs.FromError(err) })
+		x.execute(d, newSlot(), func(err error) { result = jobs.FromError(err) })
 	}()
 	<-done
 	return result

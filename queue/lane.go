@@ -4,13 +4,16 @@
 package queue
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // A lane is one priority as a worker sees it: its subscription, its open pulls
@@ -22,8 +25,10 @@ type lane struct {
 	inbox    string // answers come to inbox.<number of the pull>
 	sub      *nats.Subscription
 	closed   chan struct{} // the subscription has handed over its last message
+	stale    bool          // the pulls were given up: listen anew before the next
+	deserted bool          // nobody answered the last pull: is the consumer still there?
 
-	pulls   pulls
+	pulls   *pulls // those of inbox
 	queue   []*delivery
 	head    int       // of queue: what is before it has been taken
 	backlog bool      // more were waiting at the server when the last one came
@@ -51,23 +56,63 @@ func (c *core) newLane(priority int) *lane {
 	return &lane{
 		priority: priority,
 		subject:  c.api + "CONSUMER.MSG.NEXT." + c.names.stream + "." + c.names.worker(priority),
-		inbox:    c.nc.NewInbox(),
-		closed:   make(chan struct{}),
+		pulls:    &pulls{},
 		asked:    -1,
 		empty:    -1,
 	}
 }
 
-// listen subscribes to the answers.
-func (l *lane) listen(nc *nats.Conn, receive func(*lane, *nats.Msg)) (err error) {
-	if l.sub, err = nc.Subscribe(l.inbox+".*", func(m *nats.Msg) { receive(l, m) }); err != nil {
+// listen subscribes to the answers, on an inbox of its own each time: what the
+// server sent to an earlier one still counts from the pulls of then, however
+// late it arrives. mu guards the lane.
+func (l *lane) listen(nc *nats.Conn, mu *sync.Mutex, receive func(*lane, *pulls, *nats.Msg)) error {
+	p, inbox, closed := &pulls{}, nc.NewInbox(), make(chan struct{})
+	sub, err := nc.Subscribe(inbox+".*", func(m *nats.Msg) { receive(l, p, m) })
+	if err != nil {
 		return err
 	}
-	l.sub.SetClosedHandler(func(string) { close(l.closed) })
-	return l.sub.SetPendingLimits(-1, -1) // what comes was asked for
+	sub.SetClosedHandler(func(string) { close(closed) })
+	if err := sub.SetPendingLimits(-1, -1); err != nil { // what comes was asked for
+		return err
+	}
+	mu.Lock()
+	old := l.sub
+	l.pulls.reset()
+	l.inbox, l.sub, l.closed, l.pulls, l.stale = inbox, sub, closed, p, false
+	mu.Unlock()
+	if old != nil {
+		_ = old.Drain()
+	}
+	return nil
+}
+
+// listenAgain is listen for a lane whose pulls were given up. If nobody answered
+// them it first looks whether the consumer is still there.
+func (c *core) listenAgain(l *lane, mu *sync.Mutex, receive func(*lane, *pulls, *nats.Msg)) error {
+	if l.deserted {
+		l.deserted = false
+		ctx, cancel := context.WithTimeout(context.Background(), oneTry)
+		defer cancel()
+		_, err := c.js.Consumer(ctx, c.names.stream, c.names.worker(l.priority))
+		if errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound) {
+			return errConsumerDeleted
+		}
+	}
+	return l.listen(c.nc, mu, receive)
+}
+
+// giveUp forgets the pulls that are open.
+func (l *lane) giveUp() {
+	l.pulls.reset()
+	l.stale = true
 }
 
 func (l *lane) push(d *delivery) {
+	if l.head > 64 && l.head > len(l.queue)/2 {
+		n := copy(l.queue, l.queue[l.head:])
+		clear(l.queue[n:])
+		l.queue, l.head = l.queue[:n], 0
+	}
 	l.queue = append(l.queue, d)
 	l.backlog = d.pending > 0
 }
@@ -133,8 +178,9 @@ func (l *lane) status(m *nats.Msg) (retryIn time.Duration, err error) {
 		return busyRetry, nil
 	default:
 		// The leader changed, the server shuts down or has no room for
-		// another pull, or nobody answers (503).
-		l.pulls.reset()
+		// another pull, or nobody answers (503). It is logged by who asked.
+		l.giveUp()
+		l.deserted = code == "503"
 		return 500 * time.Millisecond, nil
 	}
 }

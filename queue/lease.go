@@ -7,6 +7,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // A lease is what a delivery knows of its time. The server accepts acks and
@@ -15,10 +17,26 @@ import (
 // renewal that was confirmed. For a first lease that is the sending of the pull
 // that brought the message: the server can't have begun to count before.
 type lease struct {
-	confirmed  time.Time // guarded by keeper.mu as long as a keeper holds the delivery
-	renewing   bool      // likewise
-	lost       bool      // likewise
+	mu        sync.Mutex // guards confirmed
+	confirmed time.Time  // when the last renewal that was confirmed was sent
+
+	// The rest is guarded by the keeper's mutex.
+	renewing   bool
+	lost       bool
 	prev, next *delivery // in the keeper's list
+}
+
+// since is when the lease began to run, here.
+func (l *lease) since() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.confirmed
+}
+
+func (l *lease) renewed(sent time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.confirmed = sent
 }
 
 // margin is how much earlier than at the server a lease ends here, for clocks
@@ -26,13 +44,13 @@ type lease struct {
 func (c *core) margin() time.Duration { return c.lease / 10 }
 
 func (c *core) leaseEnds(d *delivery) time.Time {
-	return d.lease.confirmed.Add(c.lease - c.margin())
+	return d.lease.since().Add(c.lease - c.margin())
 }
 
 // renew asks for another lease and waits until the server confirms it. A
 // renewal that was not confirmed is none.
 func (c *core) renew(ctx context.Context, d *delivery) (sent time.Time, err error) {
-	ctx, cancel := context.WithTimeout(ctx, oneTry)
+	ctx, cancel := context.WithTimeout(ctx, min(oneTry, c.lease/5))
 	defer cancel()
 	sent = time.Now()
 	_, err = c.nc.RequestWithContext(ctx, d.reply, progressPayload)
@@ -135,7 +153,6 @@ func (k *keeper) idle() bool {
 // those that end before the next look, and the handlers that ignore the end of
 // their context.
 func (k *keeper) look(now time.Time) (due, lost, stuck []*delivery) {
-	connected := k.c.nc.IsConnected() // a renewal kept by the client until later would renew somebody else's lease
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for d := k.list.lease.next; d != &k.list; d = d.lease.next {
@@ -144,7 +161,7 @@ func (k *keeper) look(now time.Time) (due, lost, stuck []*delivery) {
 		case !now.Add(k.c.lease / 15).Before(k.c.leaseEnds(d)):
 			d.lease.lost = true
 			lost = append(lost, d)
-		case connected && !d.lease.renewing && now.Sub(d.lease.confirmed) >= k.c.lease/3:
+		case !d.lease.renewing && now.Sub(d.lease.since()) >= k.c.lease/3:
 			d.lease.renewing = true
 			due = append(due, d)
 		}
@@ -156,7 +173,12 @@ func (k *keeper) look(now time.Time) (due, lost, stuck []*delivery) {
 }
 
 func (k *keeper) renew(ctx context.Context, d *delivery) {
-	sent, err := k.c.renew(ctx, d)
+	// Not in look: nats.go's lock may be held as long as a socket is stalled.
+	// A renewal kept by the client until later would renew somebody else's lease.
+	sent, err := time.Time{}, nats.ErrDisconnected
+	if k.c.nc.IsConnected() {
+		sent, err = k.c.renew(ctx, d)
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if d.lease.next == nil {
@@ -164,6 +186,6 @@ func (k *keeper) renew(ctx context.Context, d *delivery) {
 	}
 	d.lease.renewing = false
 	if err == nil {
-		d.lease.confirmed = sent
+		d.lease.renewed(sent)
 	}
 }

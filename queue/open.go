@@ -46,9 +46,9 @@ func openCore(ctx context.Context, js jetstream.JetStream, queue string, opts Op
 	if err != nil {
 		return nil, err
 	}
-	if c.priorities, err = strconv.Atoi(config.Metadata[metaPriorities]); err != nil {
-		return nil, fmt.Errorf("stream %s: metadata %s is %q: want a number; %s", c.names.stream, metaPriorities,
-			config.Metadata[metaPriorities], c.editMetadata(metaPriorities, cmp.Or(asked.Priorities, 1)))
+	if c.priorities, err = strconv.Atoi(config.Metadata[metaPriorities]); err != nil || c.priorities < 1 || c.priorities > maxPriorities {
+		return nil, fmt.Errorf("stream %s: metadata %s is %q: want 1 to %d; %s", c.names.stream, metaPriorities,
+			config.Metadata[metaPriorities], maxPriorities, c.editPriorities(cmp.Or(asked.Priorities, 1)))
 	}
 	for p := range c.priorities {
 		lease, err := c.openWorker(ctx, p, asked, config.Replicas)
@@ -120,7 +120,7 @@ func (c *core) compareStream(want, have jetstream.StreamConfig, asked Options) e
 	differ("version", want.Metadata[metaVersion], have.Metadata[metaVersion], "use the jetjobs release that fits")
 	if asked.Priorities != 0 {
 		differ("priorities", want.Metadata[metaPriorities], have.Metadata[metaPriorities],
-			"leave Options.Priorities out, or "+c.editMetadata(metaPriorities, asked.Priorities))
+			"leave Options.Priorities out, or "+c.editPriorities(asked.Priorities))
 	}
 	if asked.Replicas != 0 {
 		differ("replicas", want.Replicas, have.Replicas, edit+"--replicas "+strconv.Itoa(want.Replicas))
@@ -132,6 +132,9 @@ func (c *core) compareStream(want, have jetstream.StreamConfig, asked Options) e
 	differ("message TTLs", want.AllowMsgTTL, have.AllowMsgTTL, edit+"--allow-msg-ttl")
 	differ("schedules", want.AllowMsgSchedules, have.AllowMsgSchedules, edit+"--allow-schedules")
 	differ("atomic batches", want.AllowAtomicPublish, have.AllowAtomicPublish, edit+"--allow-batch")
+	differ("acknowledgement of publishes", false, have.NoAck, edit+"--ack")
+	differ("denied deletes", false, have.DenyDelete, recreate)
+	differ("a limit of a message's size", int32(-1), have.MaxMsgSize, edit+"--max-msg-size=-1")
 	// A limit would drop jobs silently, the delayed ones first.
 	differ("a limit of messages", int64(-1), orNone(have.MaxMsgs), edit+"--max-msgs=-1")
 	differ("a limit of messages per subject", int64(-1), orNone(have.MaxMsgsPerSubject), edit+"--max-msgs-per-subject=-1")
@@ -201,6 +204,7 @@ func (c *core) openWorker(ctx context.Context, p int, asked Options, replicas in
 	differ("ack policy", want.AckPolicy, have.AckPolicy, recreate)
 	differ("max deliver", want.MaxDeliver, have.MaxDeliver, recreate)
 	differ("backoff", 0, len(have.BackOff), recreate)
+	differ("headers only", false, have.HeadersOnly, recreate)
 	if asked.MaxRunning != 0 && asked.MaxRunning != have.MaxAckPending {
 		// Changed by SetMaxRunning since; that is what it is for.
 		c.log.Info("the server's MaxRunning holds", "have", have.MaxAckPending, "options", asked.MaxRunning)
@@ -212,6 +216,7 @@ func (c *core) editLease(p int, lease time.Duration) string {
 	return fmt.Sprintf("nats consumer edit %s %s --wait=%s", c.names.stream, c.names.worker(p), lease)
 }
 
-func (c *core) editMetadata(key string, value int) string {
-	return fmt.Sprintf("run: nats stream edit %s --metadata=%s=%d", c.names.stream, key, value)
+// editPriorities gives both keys, as the command replaces all metadata.
+func (c *core) editPriorities(n int) string {
+	return fmt.Sprintf("run: nats stream edit %s --metadata=%s=%d --metadata=%s=%d", c.names.stream, metaVersion, version, metaPriorities, n)
 }

@@ -66,7 +66,7 @@ func TestOpenExplainsDifferencesAndEditsNothing(t *testing.T) {
 		js := e.JetStream()
 		openOn(t, js, Options{Priorities: 2})
 		for want, opts := range map[string]Options{
-			"stream jobs_q_q has priorities 2: want 3; leave Options.Priorities out, or run: nats stream edit jobs_q_q --metadata=jobs.priorities=3":                                       {Priorities: 3},
+			"stream jobs_q_q has priorities 2: want 3; leave Options.Priorities out, or run: nats stream edit jobs_q_q --metadata=jobs.version=1 --metadata=jobs.priorities=3":             {Priorities: 3},
 			"stream jobs_q_q has replicas 1: want 3; run: nats stream edit jobs_q_q --replicas 3":                                                                                          {Replicas: 3},
 			"stream jobs_q_q has storage File: want Memory; set Options.Storage to what is there":                                                                                          {Storage: jetstream.MemoryStorage},
 			"consumer work_0 of stream jobs_q_q has lease (ack wait) 30s: want 1m0s; leave Options.Lease out, or stop the workers and run: nats consumer edit jobs_q_q work_0 --wait=1m0s": {Lease: time.Minute},

@@ -21,8 +21,8 @@ import (
 // server, or creates one with the defaults.
 //
 // The first group is stored on the server and the same for all who use the
-// queue: a field left zero takes what is there, a field that differs from it
-// makes Open fail. The second group is this process's own; give it the same
+// queue: a field left zero takes what is there (but for Storage: who does not ask
+// for memory does not get it), a field that differs from it makes Open fail. The second group is this process's own; give it the same
 // values everywhere that work is done.
 type Options struct {
 	// Namespace is the first word of everything the queue has on the server,
@@ -134,8 +134,8 @@ func (o Options) check() error {
 			bad("%s is %d: want 1 to %d, or zero for the default", f.name, f.value, maxAttempts)
 		}
 	}
-	if o.Retain < 0 {
-		bad("Retain is %s: want zero, to keep nothing, or more", o.Retain)
+	if o.Retain < 0 || o.Retain > maxRetain {
+		bad("Retain is %s: want zero, to keep nothing, to %s", o.Retain, maxRetain)
 	}
 	if o.Timeout < 0 {
 		bad("Timeout is %s: want zero for the default, or more", o.Timeout)

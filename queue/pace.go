@@ -15,6 +15,9 @@ type pace struct {
 	since time.Time // the measurement's begin
 	count int       // jobs finished since
 	size  int       // of a payload, smoothed
+
+	calm  time.Time     // nothing is held ready before: jobs had to be handed back
+	storm time.Duration // how long that lasted last time
 }
 
 const (
@@ -37,5 +40,20 @@ func (p *pace) finished(now time.Time) {
 	rate := int(int64(p.count) * int64(holdFor) / int64(took))
 	limit := min(maxExtra, maxBytes/max(p.size, 1))
 	p.extra = min((p.extra+rate)/2, limit)
+	if now.Before(p.calm) {
+		p.extra = 0
+	}
 	p.since, p.count = now, 0
+}
+
+// spilled notes that jobs had to be handed back, because handlers took much
+// longer than before. For a while nothing is held ready: a second, and twice as
+// long each time it happens again soon, up to a minute.
+func (p *pace) spilled(now time.Time) {
+	if now.Sub(p.calm) > 10*p.storm {
+		p.storm = 0
+	}
+	p.storm = min(max(time.Second, 2*p.storm), time.Minute)
+	p.calm = now.Add(p.storm)
+	p.extra = 0
 }

@@ -6,6 +6,7 @@ package queue
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -51,7 +52,9 @@ func (q *Queue[T]) Enqueue(ctx context.Context, value T, opts ...EnqueueOption) 
 // EnqueueMany stores many jobs, in atomic batches of up to 1,000 jobs and 8 MiB in
 // the order given: a batch is stored whole or not at all. The receipts belong to the
 // items, one each; those of jobs that are not stored have no ID. If a batch
-// fails, those before it are stored and those after it are not tried.
+// fails, those before it are stored and those after it are not tried. If its
+// answer was lost it may be stored all the same: its receipts have the IDs to
+// try again with.
 //
 // Everything is checked before anything is stored.
 func (q *Queue[T]) EnqueueMany(ctx context.Context, items []Item[T]) ([]Receipt, error) {
@@ -103,12 +106,15 @@ func (q *Queue[T]) Dequeue(ctx context.Context) (*Entry[T], error) {
 		if err != nil {
 			return nil, q.c.wrap("dequeue", err)
 		}
-		e, err := q.entry(d)
-		if err == nil {
-			return e, nil
+		e, s, err := q.check(context.WithoutCancel(ctx), d)
+		if err == nil && s != nil {
+			err = q.c.settleEntry(context.WithoutCancel(ctx), d, *s)
 		}
-		if err := q.c.settleEntry(context.WithoutCancel(ctx), d, settlementOf(err)); err != nil {
+		if err != nil {
 			return nil, q.c.wrap("dequeue", err)
+		}
+		if s == nil {
+			return e, nil // with a lease that is as good as new, see check
 		}
 	}
 }
@@ -137,6 +143,27 @@ func (q *Queue[T]) Entries(ctx context.Context) iter.Seq2[*Entry[T], error] {
 			}
 		}
 	}
+}
+
+// check is what a worker does before a handler sees the job.
+func (q *Queue[T]) check(ctx context.Context, d *delivery) (*Entry[T], *settlement, error) {
+	ctx, cancel := q.c.bound(ctx)
+	defer cancel()
+	s, err := q.c.checkTaken(ctx, d, time.Now())
+	if s != nil || err != nil {
+		return nil, s, err
+	}
+	e, err := q.entry(d)
+	if err != nil {
+		failed := settlementOf(err)
+		return nil, &failed, nil
+	}
+	if time.Since(d.lease.since()) > q.c.lease/20 {
+		// It counts from the pull, which has waited. Without an answer it is
+		// a short one.
+		_ = q.c.renewEntry(ctx, d)
+	}
+	return e, nil, nil
 }
 
 func (q *Queue[T]) entry(d *delivery) (*Entry[T], error) {

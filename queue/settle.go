@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"net/http"
 	"strconv"
 	"time"
 
@@ -112,19 +114,27 @@ func (c *core) transition(d *delivery, s settlement, now time.Time) (*nats.Msg, 
 	case retryJob:
 		delay := s.delay
 		if delay < 0 {
-			delay = max(0, c.opts.Backoff(d.attempt))
+			delay = c.backoff(d.attempt)
 		}
 		h.set(headerAttempt, strconv.Itoa(d.attempt+1))
 		h.setError(s.err)
 		h.setInterruptions(0)
 		return c.laterMsg(d, h, dueAfter(now, delay)), "retrying"
 	case snoozeJob:
+		if _, unknown := s.err.(newerVersionError); unknown && d.unknownSince.IsZero() {
+			h.setTime(headerUnknownSince, now)
+		} else if !unknown {
+			delete(h, headerExpires) // it was started
+		}
 		h.setInterruptions(0)
 		return c.laterMsg(d, h, dueAfter(now, s.delay)), "snoozed"
 	case deferJob:
 		h.setInterruptions(d.interruptions)
 		return c.laterMsg(d, h, dueAfter(now, s.delay)), "deferred"
 	case returnJob:
+		if d.run.ctx != nil {
+			delete(h, headerExpires) // it was started
+		}
 		h.setInterruptions(d.interruptions)
 		return c.message(d, ready, h), "returned"
 	case buryJob:
@@ -139,6 +149,17 @@ func (c *core) transition(d *delivery, s settlement, now time.Time) (*nats.Msg, 
 // endOfTime is the last time that the server can keep: it counts nanoseconds
 // since 1970 in 63 bits, and takes a later one for the past (2.15.2).
 var endOfTime = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// backoff is Options.Backoff, or the default if that panics.
+func (c *core) backoff(attempt int) (delay time.Duration) {
+	defer func() {
+		if value := recover(); value != nil {
+			c.log.Warn("Options.Backoff panicked, the default is used", "attempt", attempt, "err", value)
+			delay = defaultBackoff.Delay(attempt, rand.Float64)
+		}
+	}()
+	return max(0, c.opts.Backoff(attempt))
+}
 
 // dueAfter is now + delay, or the end of time.
 func dueAfter(now time.Time, delay time.Duration) time.Time {
@@ -182,14 +203,21 @@ func (c *core) doneMsg(d *delivery, h header, retain time.Duration, outcome stri
 	return m
 }
 
+// maxRetain is the longest that a done job can be kept.
+const maxRetain = 100 * 365 * 24 * time.Hour
+
 func wholeSeconds(d time.Duration) time.Duration {
-	return (d + time.Second - 1).Truncate(time.Second)
+	return (min(d, maxRetain) + time.Second - 1).Truncate(time.Second)
 }
 
 // move stores m in place of the job's present message, and returns nil also if
 // somebody has moved the job before. It tries until ctx ends.
 func (c *core) move(ctx context.Context, d *delivery, m *nats.Msg) error {
 	c.expect(m, d.token, d.seq)
+	// A message is moved once. The ID makes a second try harmless even if the
+	// moved job has been done in between and the expectation holds again; the
+	// server remembers it for two minutes.
+	m.Header.Set(jetstream.MsgIDHeader, strconv.FormatUint(d.seq, 10))
 	for try := 0; ; try++ {
 		err := c.publish(ctx, m)
 		switch {
@@ -200,7 +228,7 @@ func (c *core) move(ctx context.Context, d *delivery, m *nats.Msg) error {
 			if findErr == nil && (last == nil || last.Seq != d.seq) {
 				return nil
 			}
-		case !errors.Is(err, errUnanswered):
+		case !errors.Is(err, errUnanswered) && !outOfOrder(err):
 			return err
 		}
 		if !pause(ctx, try) {
@@ -209,14 +237,26 @@ func (c *core) move(ctx context.Context, d *delivery, m *nats.Msg) error {
 	}
 }
 
+// outOfOrder reports whether the server can't store anything just now, as when
+// its storage is full.
+func outOfOrder(err error) bool {
+	apiErr, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && apiErr.Code >= http.StatusInternalServerError
+}
+
 // ackNow acknowledges and waits for the server to confirm it.
 func (c *core) ackNow(ctx context.Context, d *delivery) error {
+	ctx, cancel := context.WithDeadlineCause(ctx, c.leaseEnds(d), ErrLeaseLost)
+	defer cancel()
 	for try := 0; ; try++ {
 		one, cancel := context.WithTimeout(ctx, oneTry)
 		_, err := c.nc.RequestWithContext(one, d.reply, ackPayload)
 		cancel()
-		if err == nil || !pause(ctx, try) {
-			return err
+		if err == nil {
+			return nil
+		}
+		if !pause(ctx, try) {
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}
 }

@@ -26,7 +26,8 @@ type worker struct {
 	drain       bool // end when nothing is waiting
 
 	slots sync.WaitGroup
-	poke  chan struct{} // run has something to look at
+	back  sync.WaitGroup // jobs on their way back
+	poke  chan struct{}  // run has something to look at
 
 	mu         sync.Mutex // guards the rest; never held while a handler runs or a message is sent
 	ready      *sync.Cond // a job is buffered, or stopping
@@ -86,10 +87,10 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	for p := range w.c.priorities {
 		l := w.c.newLane(p)
 		w.lanes = append(w.lanes, l)
-		if err := l.listen(w.c.nc, w.receive); err != nil {
+		if err := l.listen(w.c.nc, &w.mu, w.receive); err != nil {
 			return 0, err
 		}
-		defer l.sub.Unsubscribe()
+		defer func() { l.sub.Unsubscribe() }()
 	}
 	for range w.concurrency {
 		w.slots.Go(w.slot)
@@ -103,6 +104,7 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	defer abandonAfter.Stop()
 	w.stop()
 	w.slots.Wait()
+	w.back.Wait()
 	return w.processed, err
 }
 
@@ -137,7 +139,7 @@ func (w *worker) forgetPulls() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, l := range w.lanes {
-		l.pulls.reset()
+		l.giveUp()
 	}
 }
 
@@ -146,26 +148,51 @@ func (w *worker) forgetPulls() {
 // returns when to look again.
 func (w *worker) look(now time.Time) (in time.Duration, end bool, err error) {
 	expiry := w.c.pullExpiry()
+	for _, l := range w.staleLanes(now) {
+		if err := w.c.listenAgain(l, &w.mu, w.receive); err != nil {
+			return 0, false, err
+		}
+	}
 	w.mu.Lock()
 	in = expiry
 	for _, l := range w.lanes {
-		if l.pulls.overdue(now, expiry+2*time.Second) {
-			l.pulls.reset()
-		}
 		if wait := l.retryAt.Sub(now); wait > 0 {
 			in = min(in, wait)
 		}
 	}
 	spilled := w.takeBackLocked(now.Add(-spillAfter))
+	if len(spilled) > 0 {
+		w.pace.spilled(now)
+	}
 	if w.watched = w.buffered > 0; w.watched {
 		in = min(in, spillAfter/2)
+	}
+	if w.c.nc.IsClosed() && w.err == nil {
+		w.err = nats.ErrConnectionClosed
 	}
 	end, err = w.drainedLocked(), w.err
 	asks := w.asksLocked(now)
 	w.mu.Unlock()
-	w.handBack(spilled)
 	w.send(asks)
-	return in, end, err
+	if len(spilled) > 0 {
+		w.back.Go(func() { w.handBack(spilled) })
+	}
+	return in, end && len(spilled) == 0, err
+}
+
+// staleLanes are those that must listen anew before they ask again.
+func (w *worker) staleLanes(now time.Time) (stale []*lane) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.lanes {
+		if l.pulls.overdue(now, w.c.pullExpiry()+2*time.Second) {
+			l.giveUp()
+		}
+		if l.stale {
+			stale = append(stale, l)
+		}
+	}
+	return stale
 }
 
 // drainedLocked reports whether a draining worker has found every lane empty
@@ -176,16 +203,16 @@ func (w *worker) drainedLocked() bool {
 }
 
 // receive takes in what the server sends to a lane.
-func (w *worker) receive(l *lane, m *nats.Msg) {
+func (w *worker) receive(l *lane, p *pulls, m *nats.Msg) {
 	now := time.Now()
 	if m.Reply == "" {
-		w.receiveStatus(l, m, now)
+		w.receiveStatus(l, p, m, now)
 		return
 	}
 	w.mu.Lock()
-	open := len(l.pulls.open)
-	sent := l.pulls.arrived()
-	full := len(l.pulls.open) < open // the pull is: there may be room for another
+	open := len(p.open)
+	sent := p.arrived()
+	full := len(p.open) < open // the pull is: there may be room for another
 	w.mu.Unlock()
 	d, err := w.c.newDelivery(m, sent)
 	if err != nil {
@@ -213,8 +240,12 @@ func (w *worker) receive(l *lane, m *nats.Msg) {
 	}
 }
 
-func (w *worker) receiveStatus(l *lane, m *nats.Msg, now time.Time) {
+func (w *worker) receiveStatus(l *lane, p *pulls, m *nats.Msg, now time.Time) {
 	w.mu.Lock()
+	if p != l.pulls {
+		w.mu.Unlock()
+		return // of a pull given up
+	}
 	retryIn, err := l.status(m)
 	if err != nil {
 		w.err = err
@@ -254,9 +285,9 @@ func (w *worker) slot() {
 			w.slots.Go(w.slot)
 		}
 	}()
-	goroutine := goroutineID()
+	label := newSlot()
 	for d := w.take(); d != nil; d = w.take() {
-		w.execute(d, goroutine, w.count)
+		w.execute(d, label, w.count)
 		w.finished()
 	}
 	ended = true
@@ -333,7 +364,7 @@ func (w *worker) send(asks []pullMsg) {
 // that has a backlog leaves nothing to the lower ones.
 func (w *worker) wantLocked(p int, now time.Time) int {
 	l := w.lanes[p]
-	if w.stopping || now.Before(l.retryAt) || len(l.pulls.open) >= openPulls || w.drain && l.empty == w.generation {
+	if w.stopping || l.stale || now.Before(l.retryAt) || len(l.pulls.open) >= openPulls || w.drain && l.empty == w.generation {
 		return 0
 	}
 	used := w.running + w.buffered + l.pulls.outstanding()
@@ -384,7 +415,7 @@ func (w *worker) stop() {
 	w.ready.Broadcast()
 	closeLanes(w.lanes)
 	w.mu.Lock()
-	unstarted := w.takeBackLocked(time.Now().Add(time.Hour)) // all of it
+	unstarted := w.takeBackLocked(time.Now().Add(aMoment)) // all that came
 	w.mu.Unlock()
 	w.handBack(unstarted)
 }
