@@ -25,8 +25,10 @@
 //     whatever its state, retained and dead ones included. The server checks it
 //     in the write itself.
 //   - An Enqueue whose answer was lost is tried again in such a way that no
-//     second job comes of it, unless the first was finished in between. An ID
-//     with Retain excludes that too.
+//     second job comes of it. Two exceptions remain, for jobs with default
+//     options: the first try was stored and its job done in between; or it was
+//     held up in a broken connection and reaches the server after the second. An
+//     ID excludes the latter, an ID with Retain both.
 //   - An entry is settled once. Every move of a job is fenced by compare-and-set
 //     on the message that was delivered, so whoever lost a job can't move it.
 //
@@ -43,11 +45,16 @@
 //     count as interruptions, and a job that was interrupted MaxInterruptions
 //     times is dead.
 //   - A worker that is told to stop hands back at once what it has not finished,
-//     and nothing counts. Handed back jobs wait behind those already waiting.
+//     and nothing counts.
 //
-// Order. Priorities first; within one, the order of enqueuing, as far as several
-// workers and retries allow. No more than MaxRunning jobs of a priority run at a
-// time, over all processes.
+// Order. Priorities first, and within one the order of enqueuing, as a rule and
+// not as a promise: several slots and workers overtake each other, a lower
+// priority may be taken in the moment before a higher one arrives, and what is
+// retried or handed back waits behind those already waiting. A worker takes a few
+// jobs in advance, as many as it finishes in 20 ms, and hands back those that it
+// could not start within 0.1 s because its handlers turned out to be slower.
+//
+// No more than MaxRunning jobs of a priority run at a time, over all processes.
 //
 // # What it does not do
 //
@@ -85,8 +92,11 @@
 // it costs. Others have Job-… headers. A move to another state is a publish that
 // expects the last sequence over jobs.q.orders.*.*.<id> to be that of the message
 // delivered, followed by the ack of that message. After a crash between the two,
-// whoever gets the message again looks for the job, finds that it was moved, and
-// only acknowledges.
+// whoever gets the message again looks for the job and, if it stands elsewhere,
+// only acknowledges. If the moved job was done and gone by then, the older message
+// runs again: that is the price of at-least-once, and what Retain or an
+// idempotent handler is for. The same holds for a requeue of a dead job that
+// crashed in the middle.
 //
 // The server must be nats-server 2.12 or newer. Don't pull from the consumers by
 // other means: what is acknowledged there is gone.

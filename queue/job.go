@@ -143,8 +143,8 @@ func (j *Job[T]) runOne(ctx context.Context, d *delivery) jobs.Result {
 
 // RunUntilEmpty works, with JobOptions.Concurrency, until no job is waiting and
 // all that it took are done, and returns how many handlers have had to their
-// end. It does not wait for jobs that run elsewhere or are due later, and
-// returns within a moment (0.1 s) from an empty queue. It ends early, without an error, when
+// end. It does not wait for jobs that run elsewhere, are due later, or are held
+// back by a pause or by MaxRunning, and returns within a moment (0.1 s) from an empty queue. It ends early, without an error, when
 // ctx ends.
 func (j *Job[T]) RunUntilEmpty(ctx context.Context) (int, error) {
 	n, err := j.work(ctx, true)

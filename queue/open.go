@@ -188,6 +188,15 @@ func (c *core) openWorker(ctx context.Context, p int, asked Options, replicas in
 		return 0, fmt.Errorf("consumer %s of stream %s: %w", want.Durable, c.names.stream, err)
 	}
 	have := consumer.CachedInfo().Config
+	if asked.MaxRunning != 0 && asked.MaxRunning != have.MaxAckPending {
+		// Changed by SetMaxRunning since; that is what it is for.
+		c.log.Info("the server's MaxRunning holds", "have", have.MaxAckPending, "options", asked.MaxRunning)
+	}
+	return have.AckWait, c.compareWorker(p, want, have, asked)
+}
+
+// compareWorker is compareStream for a consumer.
+func (c *core) compareWorker(p int, want, have jetstream.ConsumerConfig, asked Options) error {
 	var errs []error
 	differ := func(field string, want, have any, remedy string) {
 		if fmt.Sprint(want) != fmt.Sprint(have) {
@@ -205,11 +214,7 @@ func (c *core) openWorker(ctx context.Context, p int, asked Options, replicas in
 	differ("max deliver", want.MaxDeliver, have.MaxDeliver, recreate)
 	differ("backoff", 0, len(have.BackOff), recreate)
 	differ("headers only", false, have.HeadersOnly, recreate)
-	if asked.MaxRunning != 0 && asked.MaxRunning != have.MaxAckPending {
-		// Changed by SetMaxRunning since; that is what it is for.
-		c.log.Info("the server's MaxRunning holds", "have", have.MaxAckPending, "options", asked.MaxRunning)
-	}
-	return have.AckWait, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 func (c *core) editLease(p int, lease time.Duration) string {

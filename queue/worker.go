@@ -58,39 +58,21 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	w.ready = sync.NewCond(&w.mu)
 	w.keeper, w.acks = newKeeper(w.c), newAcker(w.c)
 	w.ack = w.acks.ack
-	stopping, stopped := context.WithCancel(context.WithoutCancel(ctx)) // ends before w.handlers: for Info.Stopping
+	beyond := context.WithoutCancel(ctx) // what outlives the order to stop
+	stopping, stopped := context.WithCancel(beyond)
 	defer stopped()
-	handlers, cut := context.WithCancelCause(context.WithoutCancel(ctx))
+	handlers, cut := context.WithCancelCause(beyond)
 	defer cut(nil)
-	settling, abandon := context.WithCancel(context.WithoutCancel(ctx))
+	settling, abandon := context.WithCancel(beyond)
 	defer abandon()
 	w.handlers, w.settling = handlers, settling
 	w.info.Stopping, w.info.Grace = stopping.Done(), w.grace
 
-	var helpers sync.WaitGroup
-	helping, stopHelpers := context.WithCancel(context.WithoutCancel(ctx))
-	helpers.Go(func() { w.keeper.run(helping) })
-	helpers.Go(func() { w.acks.run(helping) })
-	defer func() {
-		stopHelpers()
-		helpers.Wait()
-		finishing, done := context.WithTimeout(context.WithoutCancel(ctx), settleGrace)
-		defer done()
-		w.acks.finish(finishing)
-	}()
-
-	cancels, err := w.c.listenForCancel(w.keeper)
+	defer w.help(beyond)()
+	unlisten, err := w.listen()
+	defer unlisten()
 	if err != nil {
 		return 0, err
-	}
-	defer cancels.Unsubscribe()
-	for p := range w.c.priorities {
-		l := w.c.newLane(p)
-		w.lanes = append(w.lanes, l)
-		if err := l.listen(w.c.nc, &w.mu, w.receive); err != nil {
-			return 0, err
-		}
-		defer func() { l.sub.Unsubscribe() }()
 	}
 	for range w.concurrency {
 		w.slots.Go(w.slot)
@@ -106,6 +88,45 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	w.slots.Wait()
 	w.back.Wait()
 	return w.processed, err
+}
+
+// help starts what renews leases and sends acks, and returns what ends it, after
+// the last ack is confirmed.
+func (w *worker) help(ctx context.Context) (end func()) {
+	var helpers sync.WaitGroup
+	helping, stop := context.WithCancel(ctx)
+	helpers.Go(func() { w.keeper.run(helping) })
+	helpers.Go(func() { w.acks.run(helping) })
+	return func() {
+		stop()
+		helpers.Wait()
+		finishing, done := context.WithTimeout(ctx, settleGrace)
+		defer done()
+		w.acks.finish(finishing)
+	}
+}
+
+// listen subscribes to what workers are told. What it returns ends all of it,
+// also after an error.
+func (w *worker) listen() (end func(), err error) {
+	cancels, err := w.c.listenForCancel(w.keeper)
+	if err != nil {
+		return func() {}, err
+	}
+	end = func() {
+		cancels.Unsubscribe()
+		for _, l := range w.lanes {
+			l.sub.Unsubscribe() // drained before, but for an error below
+		}
+	}
+	for p := range w.c.priorities {
+		l := w.c.newLane(p)
+		if err := l.listen(w.c.nc, &w.mu, w.receive); err != nil {
+			return end, err
+		}
+		w.lanes = append(w.lanes, l)
+	}
+	return end, nil
 }
 
 // watch looks after lanes and buffers until there is nothing more to do.
