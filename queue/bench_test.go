@@ -12,8 +12,10 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
+	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/jetjobs/jetjobs/internal/natstest"
 	"github.com/jetjobs/jetjobs/queue"
@@ -121,6 +123,20 @@ func (r rig) fillMany(b *testing.B, n int) {
 }
 
 func BenchmarkEnqueueMany(b *testing.B) {
+	b.Run("by=raw", func(b *testing.B) {
+		r := newRig(b)
+		b.ReportAllocs()
+		for b.Loop() {
+			batch := make([]*nats.Msg, 1000)
+			for i := range batch {
+				batch[i] = &nats.Msg{Subject: "raw.job", Data: rawData, Header: nats.Header{}}
+			}
+			if _, err := jetstreamext.PublishMsgBatch(b.Context(), r.js, batch); err != nil {
+				b.Error(err)
+			}
+		}
+		b.ReportMetric(float64(b.N*1000)/b.Elapsed().Seconds(), "jobs/s")
+	})
 	b.Run("by=queue", func(b *testing.B) {
 		r := newRig(b)
 		b.ReportAllocs()
@@ -218,4 +234,51 @@ func (r rig) drainQueue(b *testing.B, n int) {
 		return nil
 	}, queue.JobOptions{Concurrency: drainSlots})
 	require.NoError(b, job.RunContinuous(ctx))
+}
+
+// BenchmarkEndToEnd is the time from the enqueuing of a single job to the start
+// of its handler, on an idle queue.
+func BenchmarkEndToEnd(b *testing.B) {
+	b.Run("by=raw", func(b *testing.B) {
+		r := newRig(b)
+		started := make(chan struct{})
+		consuming, err := r.raw.Consume(func(m jetstream.Msg) {
+			started <- struct{}{}
+			if err := m.Ack(); err != nil {
+				b.Error(err)
+			}
+		})
+		require.NoError(b, err)
+		for b.Loop() {
+			if _, err := r.js.Publish(b.Context(), "raw.job", rawData); err != nil {
+				b.Fatal(err)
+			}
+			<-started
+		}
+		consuming.Stop()
+		<-consuming.Closed()
+	})
+	b.Run("by=queue", func(b *testing.B) {
+		r := newRig(b)
+		started := make(chan struct{})
+		ctx, stop := context.WithCancel(b.Context())
+		var worker sync.WaitGroup
+		worker.Go(func() {
+			job := queue.NewJob(r.q, func(context.Context, *queue.Entry[string]) error {
+				started <- struct{}{}
+				return nil
+			}, queue.JobOptions{Concurrency: drainSlots})
+			if err := job.RunContinuous(ctx); err != nil {
+				b.Error(err)
+			}
+		})
+		for b.Loop() {
+			if _, err := r.q.Enqueue(b.Context(), payload); err != nil {
+				b.Fatal(err)
+			}
+			<-started
+		}
+		stop()
+		worker.Wait()
+	})
 }
