@@ -170,3 +170,22 @@ func TestPurgeAndDelete(t *testing.T) {
 		requireStats(t, q, Stats{})
 	})
 }
+
+// Both are settings of the same consumers, and changing one keeps the other.
+func TestSetMaxRunningKeepsAPause(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		require.NoError(t, q.Pause(t.Context(), time.Time{}, "r"))
+		require.NoError(t, q.SetMaxRunning(t.Context(), 5))
+		s, err := q.Stats(t.Context())
+		require.NoError(t, err)
+		require.True(t, s.Paused)
+		require.Equal(t, "r", s.PauseReason)
+		require.Equal(t, 5, s.MaxRunning)
+		require.NoError(t, q.SetMaxRunning(t.Context(), 0))
+		require.NoError(t, q.Pause(t.Context(), time.Now().Add(time.Hour), "r"))
+		s, err = q.Stats(t.Context())
+		require.NoError(t, err)
+		require.True(t, s.Paused)
+		require.Zero(t, s.MaxRunning)
+	})
+}

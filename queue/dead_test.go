@@ -236,3 +236,40 @@ func TestReadsWhatVersionOneWrote(t *testing.T) {
 		require.Equal(t, 2*time.Hour, entry.d.retain)
 	})
 }
+
+// A job may be delayed for longer than a worker of an older version waits for a
+// newer one. That wait begins when such a worker first sees it.
+func TestDelayedJobOfANewerVersionIsLeftForAnotherWorker(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		m := nats.NewMsg(q.c.names.subject(ready, 0, "x"))
+		m.Header.Set(headerVersion, "2")
+		m.Header.Set(headerEnqueued, time.Now().Add(-48*time.Hour).UTC().Format(time.RFC3339Nano))
+		m.Header.Set(headerDue, time.Now().UTC().Format(time.RFC3339Nano))
+		m.Data = []byte(`"v"`)
+		require.NoError(t, q.c.publish(t.Context(), m))
+		work(t, q, JobOptions{}, func(context.Context, *Entry[string]) error { t.Error("was run"); return nil })
+		time.Sleep(30 * time.Second)
+		requireStats(t, q, Stats{Later: 1})
+	})
+}
+
+// A list that a dead connection cuts short does not look like a complete one.
+func TestDeadLettersOverADeadConnectionEndWithAnError(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		near := openOn(t, e.JetStream(), Options{})
+		bury(t, near, 3)
+		link := e.Link()
+		far := openOn(t, link.JetStream(), Options{})
+		link.Cut()
+		n := 0
+		var end error
+		for _, err := range far.DeadLetters().All(t.Context()) {
+			require.NoError(t, end, "an error is the last")
+			if end = err; err == nil {
+				n++
+			}
+		}
+		require.Error(t, end, "after %d of 3", n)
+		link.Heal()
+	})
+}

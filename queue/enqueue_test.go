@@ -414,3 +414,36 @@ func TestLargestPayloadCanBeRetriedAndBuried(t *testing.T) {
 		require.Len(t, deadLetters(t, q), 1)
 	})
 }
+
+// A mistake far behind the first batch is found before that is stored.
+func TestEnqueueManyChecksEverythingFirst(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		items := Items(make([]string, 1500))
+		items[1200].Options = []EnqueueOption{ID("x")}
+		items[1205].Options = []EnqueueOption{ID("x"), Replace()}
+		_, err := q.EnqueueMany(t.Context(), items)
+		require.ErrorContains(t, err, `item 1205: ID "x" is also that of item 1200`)
+		requireStats(t, q, Stats{})
+	})
+}
+
+func TestEnqueueManyTellsNoDuplicateOfWhatItCouldNotStore(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		link := e.Link()
+		q := openOn(t, link.JetStream(), Options{Timeout: 5 * time.Second})
+		link.Break()
+		receipts, err := q.EnqueueMany(t.Context(), Items([]string{"a", "b"}, ID("x")))
+		require.Error(t, err)
+		require.Equal(t, Receipt{}, receipts[1])
+	})
+}
+
+func TestReplaceMayChangeThePriority(t *testing.T) {
+	bubble(t, Options{Priorities: 2}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		enqueue(t, q, "a", ID("x"), Delay(time.Hour), Priority(1))
+		require.True(t, enqueue(t, q, "b", ID("x"), Delay(2*time.Hour), Replace()).Replaced)
+		requireStats(t, q, Stats{Later: 1})
+		require.True(t, enqueue(t, q, "c", ID("x"), Replace(), Priority(1)).Replaced)
+		requireStats(t, q, Stats{Waiting: 1})
+	})
+}
