@@ -134,6 +134,20 @@ func TestClusterKeepsIDsUnique(t *testing.T) {
 	t.Log("stored and done:", l.stored)
 }
 
+func TestClusterMayBeOpenedByManyAtOnce(t *testing.T) {
+	c := natstest.StartCluster(t, 3)
+	var openers sync.WaitGroup
+	for node := range 9 {
+		js := c.JetStream(node % 3)
+		openers.Go(func() {
+			if _, err := queue.Open[string](t.Context(), js, "q", quiet(queue.Options{Replicas: 3, Priorities: 2})); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	openers.Wait()
+}
+
 // The leader of the stream steps down, and nodes stop, while jobs are enqueued
 // and worked on.
 func TestClusterLosesNothingWhenLeadersChange(t *testing.T) {

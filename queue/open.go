@@ -35,6 +35,8 @@ func openCore(ctx context.Context, js jetstream.JetStream, queue string, opts Op
 	if err := errors.Join(wirename.Check("the queue's name", queue), opts.check()); err != nil {
 		return nil, err
 	}
+	ctx, cancel := newCore(js, names{}, opts.withDefaults()).bound(ctx)
+	defer cancel()
 	if err := apilevel.Check(ctx, js, "message schedules, per-message TTLs and atomic batches"); err != nil {
 		return nil, err
 	}
@@ -84,18 +86,35 @@ func (c *core) streamConfig(asked Options) jetstream.StreamConfig {
 	}
 }
 
+// asking makes a request to JetStream again when it is not answered: a cluster
+// in which several processes create the same thing at once loses some of the
+// answers (2.15.2).
+func asking[A any](ctx context.Context, request func(context.Context) (A, error)) (A, error) {
+	for try := 0; ; try++ {
+		one, cancel := context.WithTimeout(ctx, oneTry)
+		answer, err := request(one)
+		cancel()
+		if err == nil || !errors.Is(unanswered(err), errUnanswered) || !pause(ctx, try) {
+			return answer, err
+		}
+	}
+}
+
 // openStream creates the stream, or verifies the one that is there.
 func (c *core) openStream(ctx context.Context, asked Options) (jetstream.StreamConfig, error) {
 	want := c.streamConfig(asked)
-	stream, err := c.js.Stream(ctx, c.names.stream)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		// Another process may do the same just now: the same configuration
-		// again is no error for the server, another one is looked at below.
-		stream, err = c.js.CreateStream(ctx, want)
-		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-			stream, err = c.js.Stream(ctx, c.names.stream)
+	stream, err := asking(ctx, func(ctx context.Context) (jetstream.Stream, error) {
+		stream, err := c.js.Stream(ctx, c.names.stream)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			// Another process may do the same just now: the same configuration
+			// again is no error for the server, another one is looked at below.
+			stream, err = c.js.CreateStream(ctx, want)
+			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+				stream, err = c.js.Stream(ctx, c.names.stream)
+			}
 		}
-	}
+		return stream, err
+	})
 	if err != nil {
 		return want, fmt.Errorf("stream %s: %w", c.names.stream, err)
 	}
@@ -177,13 +196,16 @@ func limitOrNone(n int) int {
 // there, and returns the lease that it gives.
 func (c *core) openWorker(ctx context.Context, p int, asked Options, replicas int) (time.Duration, error) {
 	want := c.workerConfig(p, asked, replicas)
-	consumer, err := c.js.Consumer(ctx, c.names.stream, want.Durable)
-	if errors.Is(err, jetstream.ErrConsumerNotFound) {
-		consumer, err = c.js.CreateConsumer(ctx, c.names.stream, want)
-		if errors.Is(err, jetstream.ErrConsumerExists) {
-			consumer, err = c.js.Consumer(ctx, c.names.stream, want.Durable)
+	consumer, err := asking(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
+		consumer, err := c.js.Consumer(ctx, c.names.stream, want.Durable)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			consumer, err = c.js.CreateConsumer(ctx, c.names.stream, want)
+			if errors.Is(err, jetstream.ErrConsumerExists) {
+				consumer, err = c.js.Consumer(ctx, c.names.stream, want.Durable)
+			}
 		}
-	}
+		return consumer, err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("consumer %s of stream %s: %w", want.Durable, c.names.stream, err)
 	}

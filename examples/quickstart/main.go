@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -186,10 +187,14 @@ func mourn(ctx context.Context, emails *queue.Queue[Email], say teller) error {
 
 type teller func(what, format string, args ...any)
 
-// narrator prints each line with the time since the beginning.
+// narrator prints each line with the time since the beginning. Handlers call it
+// at the same time.
 func narrator(out io.Writer) teller {
 	began := time.Now()
+	var mu sync.Mutex
 	return func(what, format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
 		fmt.Fprintf(out, "%5.2fs  %-8s %s\n", time.Since(began).Seconds(), what, fmt.Sprintf(format, args...))
 	}
 }
