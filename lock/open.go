@@ -12,12 +12,11 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetjobs/jetjobs/internal/apilevel"
 )
 
 const (
-	// apiLevel is that of server 2.12.
-	apiLevel = 2
-
 	// maxWatches is how many processes may wait or observe at once. Without a
 	// limit of the stream's own the server's default of 1,000 holds (2.15).
 	maxWatches = 100_000
@@ -49,7 +48,7 @@ func open(ctx context.Context, js jetstream.JetStream, asked Options) (*core, er
 	}
 	ctx, cancel := boundedBy(ctx, openPatience)
 	defer cancel()
-	if err := checkServer(ctx, js); err != nil {
+	if err := apilevel.Check(ctx, js, "per-message TTLs with markers"); err != nil {
 		return nil, err
 	}
 	opts := asked.withDefaults()
@@ -73,21 +72,6 @@ const (
 	// openTry is how long Open waits for an answer before it looks again.
 	openTry = 2 * time.Second
 )
-
-// checkServer refuses a server that lacks what locks stand on.
-func checkServer(ctx context.Context, js jetstream.JetStream) error {
-	account, err := js.AccountInfo(ctx)
-	switch {
-	case errors.Is(err, jetstream.ErrJetStreamNotEnabled), errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return fmt.Errorf("%w: start nats-server with -js, or enable JetStream for this account", err)
-	case err != nil:
-		return fmt.Errorf("ask the server for its account: %w", err)
-	case account.API.Level < apiLevel:
-		return fmt.Errorf("nats-server %s has JetStream API level %d: want level %d (nats-server 2.12 or newer)",
-			js.Conn().ConnectedServerVersion(), account.API.Level, apiLevel)
-	}
-	return nil
-}
 
 // streamConfig is the KV bucket as nats.go makes it, so that its tools work,
 // but for three things that it has no options for.
