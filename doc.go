@@ -7,6 +7,7 @@
 //   - jobs: what a job is, and a runner that runs it again and again;
 //   - queue: durable typed queues on JetStream, with retries, delays, unique
 //     IDs and dead letters;
+//   - workitem: many kinds of work through one queue, with live progress;
 //   - lock: leases with fencing tokens, election, throttle;
 //   - bus: typed publish and subscribe, request and reply, delayed publish;
 //   - hosting/natsd: a nats-server inside the process, for development, tests
