@@ -215,7 +215,9 @@ func TestMoveIsFenced(t *testing.T) {
 		}
 		require.NoError(t, holder.Abandon(t.Context(), RetryAfter(time.Hour, errors.New("mine"))))
 
-		// Even if its clock stood still.
+		// Even if its clock stood still, and after the server has forgotten the
+		// message IDs of moves.
+		time.Sleep(5 * time.Minute)
 		stale.d.lease.confirmed = time.Now()
 		require.NoError(t, stale.Reject(t.Context(), errors.New("x")), "moved already, so there is nothing to do")
 		requireStats(t, q, Stats{Later: 1})
