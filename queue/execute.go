@@ -19,6 +19,7 @@ import (
 // and settles them by what the handler returned.
 type executor struct {
 	c       *core
+	id      string // of the worker, see newWorkerID
 	handle  func(context.Context, *delivery) error
 	timeout time.Duration
 	info    jobs.Info // what all runs have in common

@@ -186,6 +186,7 @@ func (j *Job[T]) executor(ctx context.Context) executor {
 	}
 	return executor{
 		c:       j.q.c,
+		id:      newWorkerID(),
 		timeout: j.opts.Timeout,
 		info:    info,
 		handle: func(ctx context.Context, d *delivery) error {
