@@ -26,9 +26,18 @@ type Info struct {
 
 type infoKey struct{}
 
-type infoValue struct {
+// A runContext carries what belongs to a run, in one piece.
+type runContext struct {
+	context.Context
 	info   Info
 	logger func() *slog.Logger
+}
+
+func (c *runContext) Value(key any) any {
+	if key == (infoKey{}) {
+		return c
+	}
+	return c.Context.Value(key)
 }
 
 // NewContext returns a context that belongs to the run described by info. It is for those who run
@@ -41,12 +50,12 @@ func NewContext(ctx context.Context, info Info, logger func() *slog.Logger) cont
 	if logger == nil {
 		logger = func() *slog.Logger { return slog.With("job", info.Name, "run", info.ID) }
 	}
-	return context.WithValue(ctx, infoKey{}, &infoValue{info, logger})
+	return &runContext{ctx, info, logger}
 }
 
 // FromContext returns the description of the run that ctx belongs to, and whether there is one.
 func FromContext(ctx context.Context) (Info, bool) {
-	if v, ok := ctx.Value(infoKey{}).(*infoValue); ok {
+	if v, ok := ctx.Value(infoKey{}).(*runContext); ok {
 		return v.info, true
 	}
 	return Info{}, false
@@ -55,7 +64,7 @@ func FromContext(ctx context.Context) (Info, bool) {
 // Logger returns the logger of the run that ctx belongs to, whose lines say which run they are
 // from; outside of a run it returns slog.Default().
 func Logger(ctx context.Context) *slog.Logger {
-	if v, ok := ctx.Value(infoKey{}).(*infoValue); ok {
+	if v, ok := ctx.Value(infoKey{}).(*runContext); ok {
 		return v.logger()
 	}
 	return slog.Default()
