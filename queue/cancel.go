@@ -137,7 +137,7 @@ func (k *keeper) cancel(seq uint64, now time.Time) bool {
 	var found *delivery
 	k.mu.Lock()
 	for d := k.list.lease.next; d != &k.list; d = d.lease.next {
-		if d.seq == seq && !d.lease.lost {
+		if d.seq == seq && !d.lease.lost && !d.lease.released {
 			found = d
 			break
 		}

@@ -48,17 +48,17 @@ const (
 	settled
 )
 
-// newDelivery understands a message that a pull brought; sent is a time before
-// which the server can't have sent it.
-func (c *core) newDelivery(m *nats.Msg, sent time.Time) (*delivery, error) {
-	d := &delivery{data: m.Data, header: header(m.Header), reply: m.Reply, lease: lease{confirmed: sent}}
+// newDelivery understands a message that a pull brought. Its lease is the
+// caller's to begin.
+func (c *core) newDelivery(m *nats.Msg) (*delivery, error) {
+	d := &delivery{data: m.Data, header: header(m.Header), reply: m.Reply}
 	var ok bool
 	if _, d.priority, d.token, ok = c.names.parse(m.Subject); !ok {
-		return nil, fmt.Errorf("subject %q is not one of a job", m.Subject)
+		return d, fmt.Errorf("subject %q is not one of a job", m.Subject)
 	}
 	at, ok := d.parseReply()
 	if !ok {
-		return nil, fmt.Errorf("reply subject %q is not one of JetStream's", m.Reply)
+		return d, fmt.Errorf("reply subject %q is not one of JetStream's", m.Reply)
 	}
 	d.id = wirename.Decode(d.token)
 	d.meta, d.malformed = d.header.understand(at)

@@ -144,8 +144,11 @@ func (t *taker) receive(l *lane, p *pulls, m *nats.Msg) {
 		if retryIn > 0 {
 			l.retryAt = time.Now().Add(retryIn)
 		}
-	} else if d, err := t.c.newDelivery(m, p.arrived()); err == nil {
-		t.got = append(t.got, d)
+	} else {
+		d, err := t.c.newDelivery(m)
+		if d.lease.confirmed = p.arrived(); err == nil {
+			t.got = append(t.got, d)
+		}
 	}
 	t.mu.Unlock()
 	select {

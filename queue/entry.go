@@ -120,11 +120,11 @@ func (c *core) settleEntry(ctx context.Context, d *delivery, s settlement) error
 		return err
 	}
 	if d.keeper != nil {
-		d.keeper.remove(d)
+		d.keeper.release(d, true)
 	}
-	how, err := c.settle(ctx, d, s, c.ackNow)
+	how, err := c.settle(ctx, d, s, time.Now(), c.ackNow)
 	if err != nil && d.keeper != nil {
-		d.keeper.add(d) // the handler still has it
+		d.keeper.release(d, false) // the handler still has it
 	}
 	d.release(how, err)
 	c.logSettled(d, s, how, 0, err)

@@ -26,7 +26,8 @@ type executor struct {
 	keeper  *keeper
 	ack     func(context.Context, *delivery) error
 
-	handlers context.Context // ends when the grace is over
+	handlers context.Context // what the contexts of jobs stem from
+	cut      func() bool     // the grace is over, and these contexts have ended
 	settling context.Context // ends a little later: what must be told to the server
 }
 
@@ -39,23 +40,26 @@ const quarantine = 200 * time.Millisecond
 // execute runs d, which the keeper holds, and reports whether a handler had it
 // to the end. It survives whatever the handler does, runtime.Goexit included:
 // then it does not return, but its work is done.
-func (x *executor) execute(d *delivery, slot string, processed func(error)) {
+func (x *executor) execute(d *delivery, slot *string, processed func(error)) {
 	began := time.Now()
 	s, err := x.c.checkTaken(d.ctx, d, began)
-	switch {
-	case errors.Is(context.Cause(d.ctx), ErrLeaseLost), !time.Now().Before(x.c.leaseEnds(d)): // its tick is still to come
+	if d.given > 1 {
+		began = time.Now() // that has asked the server
+	}
+	switch ended := d.ctx.Err() != nil; {
+	case ended && errors.Is(context.Cause(d.ctx), ErrLeaseLost), !began.Before(x.c.leaseEnds(d)): // its tick is still to come
 		x.drop(d)
 		return
-	case d.ctx.Err() != nil, err != nil:
-		x.settle(d, settlement{verdict: returnJob}, 0)
+	case ended, err != nil:
+		x.settle(d, settlement{verdict: returnJob}, began)
 		return
 	case s != nil:
-		x.settle(d, *s, 0)
+		x.settle(d, *s, began)
 		return
 	}
 	if d.interruptions > 0 && d.interruptions == x.c.opts.MaxInterruptions-1 {
 		if !x.c.lastChance.CompareAndSwap(false, true) {
-			x.settle(d, settlement{verdict: deferJob, delay: time.Second + rand.N(time.Second)}, 0)
+			x.settle(d, settlement{verdict: deferJob, delay: time.Second + rand.N(time.Second)}, began)
 			return
 		}
 		defer x.c.lastChance.Store(false)
@@ -63,7 +67,7 @@ func (x *executor) execute(d *delivery, slot string, processed func(error)) {
 	}
 	ctx, cancel := x.context(d)
 	d.run.ctx = ctx
-	d.run.slot.Store(&slot)
+	d.run.slot.Store(slot)
 	var asked settlement
 	guard.Settle(func() error {
 		err := x.handle(ctx, d)
@@ -80,7 +84,7 @@ func (x *executor) execute(d *delivery, slot string, processed func(error)) {
 			x.drop(d)
 			return
 		}
-		x.settle(d, s, time.Since(began))
+		x.settle(d, s, began)
 		if s.verdict != returnJob {
 			processed(err)
 		}
@@ -105,6 +109,9 @@ func (x *executor) context(d *delivery) (context.Context, context.CancelFunc) {
 // decide says what is to become of a job for which its handler asked for s; not
 // ok when it is no longer ours to decide.
 func (x *executor) decide(ctx context.Context, d *delivery, s settlement) (_ settlement, ok bool) {
+	if ctx.Err() == nil {
+		return s, true
+	}
 	cause := context.Cause(ctx)
 	if errors.Is(cause, ErrLeaseLost) {
 		return s, false
@@ -128,7 +135,9 @@ func (x *executor) decide(ctx context.Context, d *delivery, s settlement) (_ set
 }
 
 // settle settles d unless the handler has done so itself.
-func (x *executor) settle(d *delivery, s settlement, took time.Duration) {
+func (x *executor) settle(d *delivery, s settlement, began time.Time) {
+	now := time.Now()
+	d.run.took = now.Sub(began)
 	x.keeper.remove(d)
 	defer d.cancel(nil)
 	if s.verdict == returnJob && errors.Is(context.Cause(d.ctx), ErrCancelled) {
@@ -138,15 +147,15 @@ func (x *executor) settle(d *delivery, s settlement, took time.Duration) {
 		return
 	}
 	ctx := x.settling
-	if x.handlers.Err() != nil {
+	if x.cut() {
 		// Late in a shutdown: what took so long gets its own time to be told.
 		var done context.CancelFunc
 		ctx, done = context.WithTimeout(context.WithoutCancel(ctx), settleGrace)
 		defer done()
 	}
-	how, err := x.c.settle(ctx, d, s, x.ack)
+	how, err := x.c.settle(ctx, d, s, now, x.ack)
 	d.release(how, err)
-	x.c.logSettled(d, s, how, took, err)
+	x.c.logSettled(d, s, how, d.run.took, err)
 }
 
 // drop lets go of a delivery whose lease was lost.

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jetjobs/jetjobs/internal/natstest"
+	"github.com/jetjobs/jetjobs/jobs"
 )
 
 func TestPanicInBackoffIsLoggedAndTheDefaultIsUsed(t *testing.T) {
@@ -104,5 +105,24 @@ func TestRetainedWorkFinishedAfterTheGraceCounts(t *testing.T) {
 		time.Sleep(time.Second)
 		stop()
 		requireStats(t, q, Stats{Done: 1})
+	})
+}
+
+func TestHandlerThatSettledItsJobStillLearnsOfTheShutdown(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		enqueue(t, q, "v")
+		settled, cause := make(chan struct{}), error(nil)
+		stop := work(t, q, JobOptions{Grace: time.Second}, func(ctx context.Context, e *Entry[string]) error {
+			require.NoError(t, e.Complete(ctx))
+			close(settled)
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return cause
+		})
+		<-settled
+		time.Sleep(time.Hour) // its lease is nobody's business any more
+		stop()
+		require.ErrorIs(t, cause, jobs.ErrShutdown)
+		requireStats(t, q, Stats{})
 	})
 }

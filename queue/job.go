@@ -116,7 +116,7 @@ func (j *Job[T]) runOne(ctx context.Context, d *delivery) jobs.Result {
 	x.keeper, x.ack = newKeeper(c), c.ackNow
 	settling, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	x.handlers, x.settling = ctx, settling
+	x.settling, x.cut = settling, func() bool { return ctx.Err() != nil }
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(settleGrace, cancel) })
 	defer stop()
 
@@ -168,7 +168,7 @@ func (j *Job[T]) work(ctx context.Context, drain bool) (int, error) {
 		concurrency: cmp.Or(j.opts.Concurrency, 1),
 		drain:       drain,
 	}
-	w.grace = w.info.Grace
+	w.grace, w.pace.slots = w.info.Grace, w.concurrency
 	j.q.c.log.Info("working", "concurrency", w.concurrency)
 	n, err := w.run(ctx)
 	j.q.c.log.Info("stopped working", "done", n)

@@ -23,6 +23,7 @@ type lease struct {
 	// The rest is guarded by the keeper's mutex.
 	renewing   bool
 	lost       bool
+	released   bool      // no longer renewed: its handler has settled it, and goes on
 	prev, next *delivery // in the keeper's list
 }
 
@@ -68,6 +69,7 @@ type keeper struct {
 	held int
 
 	doomed map[uint64]time.Time // messages of cancelled jobs that were not here, by sequence
+	over   error                // why every context has ended, nil as long as they go on
 }
 
 func newKeeper(c *core) *keeper {
@@ -84,10 +86,13 @@ func (k *keeper) add(d *delivery) {
 	last.lease.next, k.list.lease.prev = d, d
 	k.held++
 	first := k.held == 1
-	_, doomed := k.doomed[d.seq]
+	end := k.over
+	if _, doomed := k.doomed[d.seq]; doomed {
+		end = ErrCancelled
+	}
 	k.mu.Unlock()
-	if doomed {
-		d.cancel(ErrCancelled)
+	if end != nil {
+		d.cancel(end)
 	}
 	if first {
 		select {
@@ -95,6 +100,14 @@ func (k *keeper) add(d *delivery) {
 		default:
 		}
 	}
+}
+
+// release ends the renewals of a delivery that stays in the list, or with false
+// begins them again.
+func (k *keeper) release(d *delivery, released bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	d.lease.released = released
 }
 
 func (k *keeper) remove(d *delivery) {
@@ -106,6 +119,28 @@ func (k *keeper) remove(d *delivery) {
 	d.lease.prev.lease.next, d.lease.next.lease.prev = d.lease.next, d.lease.prev
 	d.lease.prev, d.lease.next = nil, nil
 	k.held--
+}
+
+// cut ends the contexts of all deliveries, also of those still to come. They
+// have no parent that could: to be one of a thousand children costs each job a
+// third of its context.
+func (k *keeper) cut(cause error) {
+	k.mu.Lock()
+	k.over = cause
+	var held []*delivery
+	for d := k.list.lease.next; d != &k.list; d = d.lease.next {
+		held = append(held, d)
+	}
+	k.mu.Unlock()
+	for _, d := range held {
+		d.cancel(cause)
+	}
+}
+
+func (k *keeper) isCut() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.over != nil
 }
 
 // run keeps leases until ctx ends.
@@ -157,7 +192,7 @@ func (k *keeper) look(now time.Time) (due, lost, stuck []*delivery) {
 	defer k.mu.Unlock()
 	for d := k.list.lease.next; d != &k.list; d = d.lease.next {
 		switch {
-		case d.lease.lost:
+		case d.lease.lost, d.lease.released:
 		case !now.Add(k.c.lease / 15).Before(k.c.leaseEnds(d)):
 			d.lease.lost = true
 			lost = append(lost, d)

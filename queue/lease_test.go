@@ -178,7 +178,7 @@ func TestMoveWithALostAckIsNotDoneTwice(t *testing.T) {
 			bubble(t, Options{Lease: 10 * time.Second, Retain: 24 * time.Hour}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
 				enqueue(t, q, "v", ID("x"))
 				d := dequeue(t, q).d
-				_, err := q.c.settle(t.Context(), d, s, func(context.Context, *delivery) error { return nil })
+				_, err := q.c.settle(t.Context(), d, s, time.Now(), func(context.Context, *delivery) error { return nil })
 				require.NoError(t, err)
 				runs := 0
 				stop := work(t, q, JobOptions{}, func(context.Context, *Entry[string]) error { runs++; return nil })

@@ -31,7 +31,7 @@ func TestDequeueDoesNotHandOutMovedJobs(t *testing.T) {
 	bubble(t, Options{Lease: 10 * time.Second}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
 		enqueue(t, q, "v", ID("x"), Retain(time.Hour))
 		d := dequeue(t, q).d
-		_, err := q.c.settle(t.Context(), d, settlement{verdict: completeJob}, func(context.Context, *delivery) error { return nil })
+		_, err := q.c.settle(t.Context(), d, settlement{verdict: completeJob}, time.Now(), func(context.Context, *delivery) error { return nil })
 		require.NoError(t, err)
 		time.Sleep(time.Minute)
 		requireEmpty(t, q)

@@ -6,15 +6,20 @@ package queue
 import "time"
 
 // A pace says how many jobs to hold ready beside those that run. Handlers of no
-// length need a thousand, or they wait for the network; long ones need none, as
+// length need thousands, or they wait for the network; long ones need none, as
 // a job in the buffer is one that another worker can't have. So it is what the
-// slots finish in a short while.
+// slots can finish in a short while, going by how long handlers take, and no
+// more than a few times what they have finished: a queue with few jobs needs no
+// buffer. (What was finished alone would not do: a buffer that is too small
+// makes the worker wait, and so seems large enough.)
 type pace struct {
+	slots int
 	extra int // jobs to hold ready
 
-	since time.Time // the measurement's begin
-	count int       // jobs finished since
-	size  int       // of a payload, smoothed
+	since time.Time     // the measurement's begin
+	count int           // jobs finished since
+	busy  time.Duration // that they took together
+	size  int           // of a payload, smoothed
 
 	calm  time.Time     // nothing is held ready before: jobs had to be handed back
 	storm time.Duration // how long that lasted last time
@@ -22,8 +27,9 @@ type pace struct {
 
 const (
 	holdFor  = 20 * time.Millisecond // how long the slots should last
+	headway  = 4                     // times what was finished
 	measure  = 2 * time.Millisecond  // at the least, for one rate
-	maxExtra = 4096
+	maxExtra = 16 << 10
 	maxBytes = 16 << 20 // of payloads held ready
 )
 
@@ -31,19 +37,22 @@ const (
 func (p *pace) came(size int) { p.size += (size - p.size) / 8 }
 
 // finished counts a job and, now and then, reckons anew.
-func (p *pace) finished(now time.Time) {
+func (p *pace) finished(now time.Time, took time.Duration) {
 	p.count++
-	took := now.Sub(p.since)
-	if took < measure {
+	p.busy += took
+	passed := now.Sub(p.since)
+	if passed < measure {
 		return
 	}
-	rate := int(int64(p.count) * int64(holdFor) / int64(took))
+	jobs, hold := float64(p.count), float64(holdFor)
+	able := jobs * float64(p.slots) * hold / float64(max(p.busy, 1))
+	did := jobs * hold / float64(passed)
 	limit := min(maxExtra, maxBytes/max(p.size, 1))
-	p.extra = min((p.extra+rate)/2, limit)
+	p.extra = (p.extra + int(min(able, headway*did, float64(limit)))) / 2
 	if now.Before(p.calm) {
 		p.extra = 0
 	}
-	p.since, p.count = now, 0
+	p.since, p.count, p.busy = now, 0, 0
 }
 
 // spilled notes that jobs had to be handed back, because handlers took much

@@ -69,9 +69,9 @@ func settlementOf(err error) settlement {
 // that message is acknowledged. A crash in between is found out by whoever gets
 // the message next, see checkTaken. Nothing is sent once the lease has ended,
 // since the server would accept it from anybody who ever had the message.
-func (c *core) settle(ctx context.Context, d *delivery, s settlement, ack func(context.Context, *delivery) error) (how string, err error) {
+func (c *core) settle(ctx context.Context, d *delivery, s settlement, now time.Time, ack func(context.Context, *delivery) error) (how string, err error) {
 	ends := c.leaseEnds(d)
-	if !time.Now().Before(ends) {
+	if !now.Before(ends) {
 		return "", ErrLeaseLost
 	}
 	if (s.verdict == completeJob || s.verdict == cancelJob) && d.retainOr(c.opts) == 0 {
@@ -79,7 +79,7 @@ func (c *core) settle(ctx context.Context, d *delivery, s settlement, ack func(c
 	}
 	ctx, cancel := context.WithDeadlineCause(ctx, ends, ErrLeaseLost)
 	defer cancel()
-	m, how := c.transition(d, s, time.Now())
+	m, how := c.transition(d, s, now)
 	if m != nil {
 		if err := c.move(ctx, d, m); err != nil {
 			return "", err

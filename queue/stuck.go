@@ -19,6 +19,7 @@ type run struct {
 	ctx      context.Context        // the handler's; set before slot
 	ended    time.Time              // when the keeper first saw the context ended; its alone
 	reported bool                   // likewise
+	took     time.Duration          // from its begin to its settlement
 }
 
 // stuckAfter is how long a handler may go on after its context has ended until
@@ -55,8 +56,8 @@ var slots atomic.Int64
 
 // newSlot labels this goroutine, and those that it will start, so that their
 // stacks can be found.
-func newSlot() string {
+func newSlot() *string {
 	slot := strconv.FormatInt(slots.Add(1), 10)
 	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels(slotLabel, slot)))
-	return slot
+	return &slot
 }

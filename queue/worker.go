@@ -7,6 +7,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -29,13 +30,16 @@ type worker struct {
 	back  sync.WaitGroup // jobs on their way back
 	poke  chan struct{}  // run has something to look at
 
+	processed atomic.Int64 // jobs that handlers have had to their end
+
 	mu         sync.Mutex // guards the rest; never held while a handler runs or a message is sent
 	ready      *sync.Cond // a job is buffered, or stopping
+	idle       int        // slots that wait for ready
+	waking     bool       // one of them was woken and is not awake yet
 	lanes      []*lane
 	buffered   int
 	watched    bool // watch will look at the buffers in time
 	running    int
-	processed  int
 	generation int // grows with each job that ends, so that draining looks again
 	pace       pace
 	stopping   bool
@@ -61,11 +65,9 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	beyond := context.WithoutCancel(ctx) // what outlives the order to stop
 	stopping, stopped := context.WithCancel(beyond)
 	defer stopped()
-	handlers, cut := context.WithCancelCause(beyond)
-	defer cut(nil)
 	settling, abandon := context.WithCancel(beyond)
 	defer abandon()
-	w.handlers, w.settling = handlers, settling
+	w.handlers, w.settling, w.cut = beyond, settling, w.keeper.isCut
 	w.info.Stopping, w.info.Grace = stopping.Done(), w.grace
 
 	defer w.help(beyond)()
@@ -80,14 +82,14 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	err = w.watch(ctx)
 
 	stopped()
-	cutAfter := time.AfterFunc(w.grace, func() { cut(jobs.ErrShutdown) })
+	cutAfter := time.AfterFunc(w.grace, func() { w.keeper.cut(jobs.ErrShutdown) })
 	defer cutAfter.Stop()
 	abandonAfter := time.AfterFunc(w.grace+settleGrace, abandon)
 	defer abandonAfter.Stop()
 	w.stop()
 	w.slots.Wait()
 	w.back.Wait()
-	return w.processed, err
+	return int(w.processed.Load()), err
 }
 
 // help starts what renews leases and sends acks, and returns what ends it, after
@@ -230,34 +232,32 @@ func (w *worker) receive(l *lane, p *pulls, m *nats.Msg) {
 		w.receiveStatus(l, p, m, now)
 		return
 	}
-	w.mu.Lock()
-	open := len(p.open)
-	sent := p.arrived()
-	full := len(p.open) < open // the pull is: there may be room for another
-	w.mu.Unlock()
-	d, err := w.c.newDelivery(m, sent)
-	if err != nil {
-		w.c.log.Warn("message is not a job", "err", err)
-		return
-	}
+	d, err := w.c.newDelivery(m)
 	d.arrived = now
 	d.ctx, d.cancel = context.WithCancelCause(w.handlers)
-	w.keeper.add(d)
 	w.mu.Lock()
-	l.push(d)
-	w.buffered++
-	w.pace.came(len(m.Data))
+	open := len(p.open)
+	d.lease.confirmed = p.arrived()
+	if err == nil {
+		w.keeper.add(d)
+		l.push(d)
+		w.buffered++
+		w.pace.came(len(m.Data))
+	}
 	waits := !w.watched && w.running+w.buffered > w.concurrency
 	w.watched = w.watched || waits
 	var asks []pullMsg
-	if full {
+	if len(p.open) < open { // the pull is full: there may be room for another
 		asks = w.asksLocked(now)
 	}
+	w.wakeLocked()
 	w.mu.Unlock()
-	w.ready.Signal()
 	w.send(asks)
 	if waits {
 		w.nudge()
+	}
+	if err != nil {
+		w.c.log.Warn("message is not a job", "err", err)
 	}
 }
 
@@ -359,7 +359,7 @@ func (w *worker) handBack(unstarted []*delivery) {
 		limit <- struct{}{}
 		group.Go(func() {
 			defer func() { <-limit }()
-			w.settle(d, settlement{verdict: returnJob}, 0)
+			w.settle(d, settlement{verdict: returnJob}, d.arrived)
 		})
 	}
 	group.Wait()
