@@ -31,13 +31,26 @@ type ServerProcess struct {
 	t      testing.TB
 	dir    string
 	listen string
+	sync   time.Duration
 }
 
 // StartProcess starts a server in a process of its own and waits until it is
 // ready. It is gone when the test ends.
 func StartProcess(t testing.TB) *ServerProcess {
 	t.Helper()
-	s := &ServerProcess{t: t, dir: t.TempDir(), listen: freeAddr(t)}
+	return startProcess(t, time.Hour) // tests kill processes, not machines
+}
+
+// StartSyncingProcess is StartProcess with a server that syncs every write to
+// disk before it acknowledges it.
+func StartSyncingProcess(t testing.TB) *ServerProcess {
+	t.Helper()
+	return startProcess(t, 0)
+}
+
+func startProcess(t testing.TB, sync time.Duration) *ServerProcess {
+	t.Helper()
+	s := &ServerProcess{t: t, dir: t.TempDir(), listen: freeAddr(t), sync: sync}
 	s.begin()
 	return s
 }
@@ -68,19 +81,24 @@ func (s *ServerProcess) Restart() {
 
 func (s *ServerProcess) begin() {
 	s.t.Helper()
-	s.Process = Spawn(s.t, "natsd", s.dir, s.listen)
+	s.Process = Spawn(s.t, "natsd", s.dir, s.listen, s.sync.String())
 	s.WaitFor(s.t, "ready")
 }
 
 // runServer is the program "natsd": a server on the directory and the address
-// it is given, until SIGTERM.
+// it is given, which syncs as often as it is told, until SIGTERM.
 func runServer(args []string) {
+	sync, err := time.ParseDuration(args[2])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
 	srv, err := natsd.Start(natsd.Options{
 		Dir:          args[0],
 		Listen:       args[1],
-		SyncInterval: time.Hour, // tests kill processes, not machines
+		SyncInterval: sync,
 		Logger:       slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {
