@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +23,9 @@ import (
 )
 
 // The benchmarks run the queue and, in the same process and on a stream of the
-// same configuration, the shortest program on nats.go with the same effect:
+// same configuration, the shortest program on nats.go with the same effect, with
+// all its messages on one subject (raw) or, as the queue's, on a subject each
+// (raw+subjects):
 //
 //	go test ./queue -run '^$' -bench . -count 6 | benchstat -col /by -
 var payload = strings.Repeat("x", 198)
@@ -39,9 +42,12 @@ type rig struct {
 	raw jetstream.Consumer
 }
 
-func newRig(b *testing.B) rig {
+// newRig has a server in a process of its own, as in production.
+func newRig(b *testing.B) rig { return newRigOn(b, natstest.StartProcess(b)) }
+
+func newRigOn(b *testing.B, server *natstest.ServerProcess) rig {
 	ctx := b.Context()
-	js := natstest.StartProcess(b).JetStream() // a server in a process of its own, as in production
+	js := server.JetStream()
 
 	q, err := queue.Open[string](ctx, js, "bench", quiet(queue.Options{}))
 	require.NoError(b, err)
@@ -59,20 +65,33 @@ func newRig(b *testing.B) rig {
 
 var rawData = []byte(`"` + payload + `"`)
 
+// oneSubject and ownSubjects name the subject of a raw message.
+func oneSubject() string { return "raw.job" }
+
+var lastSubject atomic.Int64
+
+func ownSubjects() string {
+	return "raw.job." + strconv.FormatInt(1_000_000_000_000_000_000+lastSubject.Add(1), 10)
+}
+
 func BenchmarkEnqueue(b *testing.B) {
-	b.Run("by=raw", func(b *testing.B) {
-		r := newRig(b)
-		b.SetParallelism(32) // 64 callers on two cores
-		b.ReportAllocs()
-		defer clientCPU(b)()
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				if _, err := r.js.Publish(b.Context(), "raw.job", rawData); err != nil {
-					b.Error(err)
+	raw := func(subject func() string) func(*testing.B) {
+		return func(b *testing.B) {
+			r := newRig(b)
+			b.SetParallelism(32) // 64 callers on two cores
+			b.ReportAllocs()
+			defer clientCPU(b)()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := r.js.Publish(b.Context(), subject(), rawData); err != nil {
+						b.Error(err)
+					}
 				}
-			}
-		})
-	})
+			})
+		}
+	}
+	b.Run("by=raw", raw(oneSubject))
+	b.Run("by=raw+subjects", raw(ownSubjects))
 	b.Run("by=queue", func(b *testing.B) {
 		r := newRig(b)
 		b.SetParallelism(32)
@@ -88,9 +107,48 @@ func BenchmarkEnqueue(b *testing.B) {
 	})
 }
 
-func (r rig) fillRaw(b *testing.B, n int) {
+// BenchmarkEnqueueSynced is BenchmarkEnqueue on a server that syncs every write
+// to disk, with more and more callers.
+func BenchmarkEnqueueSynced(b *testing.B) {
+	for _, callers := range []int{1, 8, 64, 512} {
+		b.Run("callers="+strconv.Itoa(callers)+"/by=raw", func(b *testing.B) {
+			r := newRigOn(b, natstest.StartSyncingProcess(b))
+			parallel(b, callers, func() error {
+				_, err := r.js.Publish(b.Context(), "raw.job", rawData)
+				return err
+			})
+		})
+		b.Run("callers="+strconv.Itoa(callers)+"/by=queue", func(b *testing.B) {
+			r := newRigOn(b, natstest.StartSyncingProcess(b))
+			parallel(b, callers, func() error {
+				_, err := r.q.Enqueue(b.Context(), payload)
+				return err
+			})
+		})
+	}
+}
+
+// parallel does something b.N times by so many callers.
+func parallel(b *testing.B, callers int, do func() error) {
+	b.ResetTimer()
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	var group sync.WaitGroup
+	for range callers {
+		group.Go(func() {
+			for left.Add(-1) >= 0 {
+				if err := do(); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+}
+
+func (r rig) fillRaw(b *testing.B, n int, subject func() string) {
 	for range n {
-		_, err := r.js.PublishAsync("raw.job", rawData)
+		_, err := r.js.PublishAsync(subject(), rawData)
 		require.NoError(b, err)
 	}
 	<-r.js.PublishAsyncComplete()
@@ -123,20 +181,24 @@ func (r rig) fillMany(b *testing.B, n int) {
 }
 
 func BenchmarkEnqueueMany(b *testing.B) {
-	b.Run("by=raw", func(b *testing.B) {
-		r := newRig(b)
-		b.ReportAllocs()
-		for b.Loop() {
-			batch := make([]*nats.Msg, 1000)
-			for i := range batch {
-				batch[i] = &nats.Msg{Subject: "raw.job", Data: rawData, Header: nats.Header{}}
+	raw := func(subject func() string) func(*testing.B) {
+		return func(b *testing.B) {
+			r := newRig(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				batch := make([]*nats.Msg, 1000)
+				for i := range batch {
+					batch[i] = &nats.Msg{Subject: subject(), Data: rawData, Header: nats.Header{}}
+				}
+				if _, err := jetstreamext.PublishMsgBatch(b.Context(), r.js, batch); err != nil {
+					b.Error(err)
+				}
 			}
-			if _, err := jetstreamext.PublishMsgBatch(b.Context(), r.js, batch); err != nil {
-				b.Error(err)
-			}
+			b.ReportMetric(float64(b.N*1000)/b.Elapsed().Seconds(), "jobs/s")
 		}
-		b.ReportMetric(float64(b.N*1000)/b.Elapsed().Seconds(), "jobs/s")
-	})
+	}
+	b.Run("by=raw", raw(oneSubject))
+	b.Run("by=raw+subjects", raw(ownSubjects))
 	b.Run("by=queue", func(b *testing.B) {
 		r := newRig(b)
 		b.ReportAllocs()
@@ -162,27 +224,26 @@ const drainSlots = 100
 // nothing. The queue decodes a JSON value for each; raw leaves the bytes alone,
 // raw+json decodes them too.
 func BenchmarkDrain(b *testing.B) {
-	b.Run("by=raw", func(b *testing.B) {
-		r := newRig(b)
-		r.fillRaw(b, b.N)
-		b.ReportAllocs()
-		b.ResetTimer()
-		defer clientCPU(b)()
-		r.drainRaw(b, b.N, func([]byte) {})
-	})
-	b.Run("by=raw+json", func(b *testing.B) {
-		r := newRig(b)
-		r.fillRaw(b, b.N)
-		b.ReportAllocs()
-		b.ResetTimer()
-		defer clientCPU(b)()
-		r.drainRaw(b, b.N, func(data []byte) {
-			var v string
-			if err := json.Unmarshal(data, &v); err != nil {
-				b.Error(err)
-			}
-		})
-	})
+	raw := func(subject func() string, handle func([]byte)) func(*testing.B) {
+		return func(b *testing.B) {
+			r := newRig(b)
+			r.fillRaw(b, b.N, subject)
+			b.ReportAllocs()
+			b.ResetTimer()
+			defer clientCPU(b)()
+			r.drainRaw(b, b.N, handle)
+		}
+	}
+	ignore := func([]byte) {}
+	decode := func(data []byte) {
+		var v string
+		if err := json.Unmarshal(data, &v); err != nil {
+			b.Error(err)
+		}
+	}
+	b.Run("by=raw", raw(oneSubject, ignore))
+	b.Run("by=raw+subjects", raw(ownSubjects, ignore))
+	b.Run("by=raw+json", raw(oneSubject, decode))
 	b.Run("by=queue", func(b *testing.B) {
 		r := newRig(b)
 		r.fillQueue(b, b.N)

@@ -31,6 +31,7 @@ type core struct {
 	log        *slog.Logger
 	late       error // the cause of a context that Options.Timeout ended
 
+	group      grouper
 	lastChance atomic.Bool // a job runs whose next interruption would make it dead
 }
 
@@ -42,11 +43,13 @@ func newCore(js jetstream.JetStream, n names, opts Options) *core {
 	if domain := js.Options().Domain; domain != "" {
 		api = "$JS." + domain + ".API."
 	}
-	return &core{
+	c := &core{
 		js: js, nc: js.Conn(), api: api, names: n, opts: opts,
 		log:  opts.Logger.With("queue", n.queue),
 		late: fmt.Errorf("no answer within Options.Timeout %s: %w", opts.Timeout, context.DeadlineExceeded),
 	}
+	c.group.c, c.group.all = c, make(chan struct{}, 1)
+	return c
 }
 
 // bound gives a context without a deadline that of Options.Timeout.

@@ -122,7 +122,7 @@ func (c *core) enqueue(ctx context.Context, data []byte, opts []EnqueueOption) (
 	began, unanswered := time.Now(), false
 	if !j.unique {
 		// The usual case: one publish, without an expectation or a second timer.
-		err := c.publish(ctx, c.newMessage(j))
+		err := c.group.publish(ctx, j)
 		if err == nil {
 			return Receipt{ID: j.id()}, nil
 		}
