@@ -76,11 +76,14 @@ func TestGroupWithALostAnswerMakesOneJobOfEach(t *testing.T) {
 		near := openOn(t, e.JetStream(), Options{})
 		link := e.Link()
 		far := groups(openOn(t, link.JetStream(), Options{}))
-		committed, stop := context.WithCancel(t.Context())
+		var once sync.Once
+		committed := make(chan struct{})
 		_, err := e.Connect().Subscribe(far.c.names.all(), func(m *nats.Msg) {
 			if m.Header.Get("Nats-Batch-Commit") != "" {
-				link.CutReplies() // the batch arrives, its answer does not
-				stop()
+				once.Do(func() {
+					link.CutReplies() // the batch arrives, its answer does not
+					close(committed)
+				})
 			}
 		})
 		require.NoError(t, err)
@@ -91,7 +94,7 @@ func TestGroupWithALostAnswerMakesOneJobOfEach(t *testing.T) {
 				t.Error(failed)
 			}
 		})
-		<-committed.Done()
+		<-committed
 		link.Break()
 		time.Sleep(time.Second)
 		link.Heal()
