@@ -22,6 +22,10 @@ type Info struct {
 	// ends. A run that works through a long list may look here whether to take the next item.
 	Stopping <-chan struct{}
 	Grace    time.Duration // never negative
+
+	// Cut is closed when Handle.Cut ends Grace before its time. A Continuous job, whose own context ends
+	// at Stopping, looks here; nil if it can't happen.
+	Cut <-chan struct{}
 }
 
 type infoKey struct{}

@@ -77,7 +77,7 @@ func (in *instance) run(s *session, ctx context.Context, work func(context.Conte
 	in.number++
 	info := Info{
 		Name: s.opts.Name, ID: newRunID(), Number: in.number, Instance: in.index,
-		Stopping: s.ctx.Done(), Grace: s.opts.Grace,
+		Stopping: s.ctx.Done(), Grace: s.opts.Grace, Cut: s.short,
 	}
 	logger := sync.OnceValue(func() *slog.Logger { return s.opts.logger().With("job", info.Name, "run", info.ID) })
 	ctx, end := context.WithCancel(NewContext(ctx, info, logger)) // what a run leaves behind ends with it

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/jetjobs/jetjobs/internal/guard"
 )
@@ -55,7 +56,10 @@ func newRunner(build func(int) (Job, error), opts Options, missing error) (*Runn
 // The error is nil, except if instances could not be built, which it names; results of runs are no
 // errors of Run. If no instance could be built it returns at once, otherwise it warns and goes on with
 // the others.
-func (r *Runner) Run(ctx context.Context) error {
+func (r *Runner) Run(ctx context.Context) error { return r.run(ctx, nil) }
+
+// run is Run whose Grace ends when cut is closed.
+func (r *Runner) run(ctx context.Context, cut <-chan struct{}) error {
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -69,7 +73,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		log.Warn("job runs with fewer instances", "instances", len(instances), "err", err)
 	}
 	log.Info("job started", "instances", len(instances))
-	newSession(ctx, r, instances).run((*instance).loop)
+	newSession(ctx, r, instances, cut).run((*instance).loop)
 	log.Info("job stopped")
 	return err
 }
@@ -87,18 +91,19 @@ func (r *Runner) RunOnce(ctx context.Context) Result {
 		return Failed(err)
 	}
 	var result Result
-	newSession(ctx, r, instances).run(func(in *instance, s *session) { result = in.once(s) })
+	newSession(ctx, r, instances, nil).run(func(in *instance, s *session) { result = in.once(s) })
 	return result
 }
 
 // Start calls Run in the background.
 func (r *Runner) Start(ctx context.Context) *Handle {
 	ctx, stop := context.WithCancel(ctx)
-	h := &Handle{stop: stop, done: make(chan struct{})}
+	cut := make(chan struct{})
+	h := &Handle{stop: stop, cut: sync.OnceFunc(func() { close(cut) }), done: make(chan struct{})}
 	go func() { // Wait and Done are how its owner waits for it
 		defer close(h.done)
 		defer stop()
-		h.err = r.Run(ctx)
+		h.err = r.run(ctx, cut)
 	}()
 	return h
 }
@@ -133,6 +138,7 @@ func (r *Runner) newJob(index int) (job Job, err error) {
 // A Handle is a Runner running in the background.
 type Handle struct {
 	stop context.CancelFunc
+	cut  func()
 	done chan struct{}
 	err  error // set before done is closed
 }
@@ -140,6 +146,13 @@ type Handle struct {
 // Stop asks the runner to stop, as the end of its context does, and returns at once. It may be
 // called more than once.
 func (h *Handle) Stop() { h.stop() }
+
+// Cut is Stop without the Grace, or the rest of it: the contexts of the runs in progress end now, with
+// the cause ErrShutdown. It returns at once and may be called more than once.
+func (h *Handle) Cut() {
+	h.cut()
+	h.stop()
+}
 
 // Wait returns what Run returned, when it has. It may be called by many, and more than once.
 func (h *Handle) Wait() error {

@@ -19,14 +19,15 @@ type session struct {
 	*Runner
 	instances []*instance
 
-	ctx  context.Context         // the caller's: no run starts after its end
-	work context.Context         // what runs see: outlives ctx by Grace
-	cut  context.CancelCauseFunc // ends work
+	short <-chan struct{}         // closed when Grace ends before its time
+	ctx   context.Context         // the caller's: no run starts after its end
+	work  context.Context         // what runs see: outlives ctx by Grace
+	cut   context.CancelCauseFunc // ends work
 }
 
-func newSession(ctx context.Context, r *Runner, instances []*instance) *session {
+func newSession(ctx context.Context, r *Runner, instances []*instance, short <-chan struct{}) *session {
 	work, cut := context.WithCancelCause(context.WithoutCancel(ctx))
-	return &session{Runner: r, instances: instances, ctx: ctx, work: work, cut: cut}
+	return &session{Runner: r, instances: instances, short: short, ctx: ctx, work: work, cut: cut}
 }
 
 // run calls each for every instance concurrently and returns when all have returned.
@@ -50,8 +51,11 @@ func (s *session) watch(ended <-chan struct{}) {
 	case <-ended:
 		return
 	}
-	if !pause(ended, nil, s.opts.Grace) {
+	pause(ended, s.short, s.opts.Grace)
+	select {
+	case <-ended:
 		return
+	default:
 	}
 	s.cut(ErrShutdown)
 	if !pause(ended, nil, stuckAfter) {

@@ -264,3 +264,19 @@ func TestHandleTellsOfTheEndByLimitAndOfErrors(t *testing.T) {
 		require.ErrorIs(t, broken.Start(t.Context()).Wait(), errBroken)
 	})
 }
+
+func TestCutEndsTheGraceAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runner := newRunner(t, jobs.ErrFunc(obedient), quiet(jobs.Options{Grace: time.Minute}))
+		begin := time.Now()
+		h := runner.Start(t.Context())
+		time.Sleep(time.Second)
+		h.Stop()
+		time.Sleep(time.Second)
+		h.Cut()
+		h.Cut() // again does no harm
+		require.NoError(t, h.Wait())
+		require.Equal(t, 2*time.Second, time.Since(begin))
+		require.ErrorIs(t, runner.Status().Last[0].Result.Err(), jobs.ErrShutdown)
+	})
+}

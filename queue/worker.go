@@ -82,14 +82,36 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	err = w.watch(ctx)
 
 	stopped()
-	cutAfter := time.AfterFunc(w.grace, func() { w.keeper.cut(jobs.ErrShutdown) })
-	defer cutAfter.Stop()
-	abandonAfter := time.AfterFunc(w.grace+settleGrace, abandon)
-	defer abandonAfter.Stop()
+	ended := make(chan struct{})
+	var end sync.WaitGroup
+	end.Go(func() { w.limit(ended, abandon) })
 	w.stop()
 	w.slots.Wait()
 	w.back.Wait()
+	close(ended)
+	end.Wait()
 	return int(w.processed.Load()), err
+}
+
+// limit sees to it that stopping takes no longer than the grace, and telling the
+// server no longer than settleGrace beyond it.
+func (w *worker) limit(ended <-chan struct{}, abandon func()) {
+	grace := time.NewTimer(w.grace)
+	defer grace.Stop()
+	select {
+	case <-ended:
+		return
+	case <-w.info.Cut:
+	case <-grace.C:
+	}
+	w.keeper.cut(jobs.ErrShutdown)
+	settle := time.NewTimer(settleGrace)
+	defer settle.Stop()
+	select {
+	case <-ended:
+	case <-settle.C:
+		abandon()
+	}
 }
 
 // help starts what renews leases and sends acks, and returns what ends it, after

@@ -289,6 +289,30 @@ func TestRunWorksOnOneJob(t *testing.T) {
 	})
 }
 
+func TestCutHandsRunningJobsBackAtOnce(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		enqueue(t, q, "v")
+		causes := make(chan error, 1)
+		job := NewJob(q, func(ctx context.Context, _ *Entry[string]) error {
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+			return ctx.Err()
+		}, JobOptions{Grace: time.Hour})
+		runner, err := jobs.NewRunner(job, jobs.Options{})
+		require.NoError(t, err)
+		h := runner.Start(t.Context())
+		time.Sleep(time.Second)
+		h.Stop()
+		time.Sleep(time.Second)
+		began := time.Now()
+		h.Cut()
+		require.NoError(t, h.Wait())
+		require.Less(t, time.Since(began), time.Second)
+		require.Equal(t, jobs.ErrShutdown, <-causes)
+		requireStats(t, q, Stats{Waiting: 1})
+	})
+}
+
 func TestShutdownLetsHandlersFinishWithinGrace(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
 		finished := false
