@@ -86,6 +86,9 @@ func NewJob[T any](q *Queue[T], handle Handler[T], opts JobOptions) *Job[T] {
 	return &Job[T]{q, handle, opts}
 }
 
+// Name returns the name of the queue.
+func (j *Job[T]) Name() string { return j.q.Name() }
+
 var (
 	_ jobs.Continuous = (*Job[any])(nil)
 	_ jobs.Job        = (*Job[any])(nil)

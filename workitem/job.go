@@ -72,6 +72,9 @@ func NewJob(q *Queue, handlers *Handlers, b *bus.Bus, opts JobOptions) *Job {
 	return j
 }
 
+// Name returns the name of the queue.
+func (j *Job) Name() string { return j.q.Name() }
+
 // Run works on one item, see queue.Job.Run.
 func (j *Job) Run(ctx context.Context) jobs.Result { return j.pool.Run(ctx) }
 

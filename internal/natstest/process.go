@@ -170,6 +170,9 @@ func (p *Process) Pause() {
 	}
 }
 
+// Signal sends a signal.
+func (p *Process) Signal(s os.Signal) { p.signal(s) }
+
 // Resume lets a paused process go on.
 func (p *Process) Resume() { p.signal(continueSignal) }
 

@@ -1,0 +1,168 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hosting
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/jetjobs/jetjobs/internal/guard"
+)
+
+const (
+	// checkTimeout is how long a check may take.
+	checkTimeout = 2 * time.Second
+	// checkKept is how long its answer is good for, so that many probes cost no
+	// more than one.
+	checkKept = time.Second
+)
+
+// A check tells whether the host can do its work.
+type check struct {
+	name string
+	run  func(ctx context.Context) error
+
+	mu   sync.Mutex // guards the rest; held while the check runs, so that it runs once
+	at   time.Time
+	last error
+}
+
+// AddCheck adds a check without which the host is not ready. It runs when
+// somebody asks, at most once a second, and has failed after 2 s.
+func (h *Host) AddCheck(name string, run func(ctx context.Context) error) {
+	h.addName("check", name)
+	if run == nil {
+		h.problem(fmt.Errorf("check %q: the function is nil", name))
+	}
+	h.checks = append(h.checks, &check{name: name, run: run})
+}
+
+// Connected is a check that the connection to NATS answers.
+func Connected(nc *nats.Conn) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		if !nc.IsConnected() {
+			return fmt.Errorf("the connection to NATS is %s", nc.Status())
+		}
+		return nc.FlushWithContext(ctx)
+	}
+}
+
+// runChecks runs the checks together and returns what each says.
+func (h *Host) runChecks(ctx context.Context) map[string]error {
+	var mu sync.Mutex
+	said := map[string]error{}
+	var group sync.WaitGroup
+	for _, c := range h.checks {
+		group.Go(func() {
+			err := c.ask(ctx)
+			mu.Lock()
+			defer mu.Unlock()
+			said[c.name] = err
+		})
+	}
+	group.Wait()
+	return said
+}
+
+func (c *check) ask(ctx context.Context) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.at.IsZero() && time.Since(c.at) < checkKept {
+		return c.last
+	}
+	// Its own time, not that of a probe that went away: others wait for it too.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
+	defer cancel()
+	end := make(chan error, 1)
+	go func() { end <- guard.Call(func() error { return c.run(ctx) }) }() // left behind if it ignores ctx
+	select {
+	case c.last = <-end:
+	case <-ctx.Done():
+		c.last = fmt.Errorf("no answer within %s", checkTimeout)
+	}
+	c.at = time.Now()
+	return c.last
+}
+
+// Handler serves
+//
+//   - /healthz: 200 as long as the process can answer. It says nothing of NATS:
+//     restarting a process does not mend its server.
+//   - /readyz: 200 when startup is over and every check passes; else 503 with
+//     Retry-After, and which check says what. While the host stops, 503.
+//   - /statusz: Status as JSON. It tells errors and names: keep it inside.
+//
+// It may be used without Options.Listen, in a server of your own.
+func (h *Host) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "alive")
+	})
+	mux.HandleFunc("GET /readyz", h.serveReady)
+	mux.HandleFunc("GET /statusz", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		encoder := json.NewEncoder(w)
+		encoder.SetIndent("", "  ")
+		_ = encoder.Encode(h.Status(r.Context())) // the client is gone if it fails
+	})
+	return mux
+}
+
+func (h *Host) serveReady(w http.ResponseWriter, r *http.Request) {
+	var wrong []string
+	if s := h.current(); s != Ready {
+		wrong = append(wrong, fmt.Sprintf("the host is %s", s))
+	} else {
+		said := h.runChecks(r.Context())
+		for _, name := range slices.Sorted(maps.Keys(said)) {
+			if said[name] != nil {
+				wrong = append(wrong, fmt.Sprintf("%s: %s", name, said[name]))
+			}
+		}
+	}
+	if len(wrong) == 0 {
+		fmt.Fprintln(w, "ready")
+		return
+	}
+	w.Header().Set("Retry-After", "1")
+	w.WriteHeader(http.StatusServiceUnavailable)
+	for _, line := range wrong {
+		fmt.Fprintln(w, line)
+	}
+}
+
+// serve serves Handler on Options.Listen, if it is given, until close.
+func (r *run) serve() (closeListener func(), err error) {
+	if r.opts.Listen == "" {
+		return func() {}, nil
+	}
+	listener, err := net.Listen("tcp", r.opts.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("hosting: Options.Listen %q: %w", r.opts.Listen, err)
+	}
+	r.mu.Lock()
+	r.listen = listener.Addr().String()
+	r.mu.Unlock()
+	server := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: 5 * time.Second}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			r.stop(fmt.Errorf("hosting: Options.Listen %q: %w", r.opts.Listen, err))
+		}
+	})
+	return func() {
+		server.Close()
+		serving.Wait()
+	}, nil
+}

@@ -1,0 +1,290 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hosting
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jetjobs/jetjobs/internal/guard"
+	"github.com/jetjobs/jetjobs/jobs"
+)
+
+// stopMargin is how long jobs have beyond their Grace, and then services, to
+// return after their contexts have ended.
+const stopMargin = 5 * time.Second
+
+var (
+	// ErrCut is matched by the error of Run after a second signal.
+	ErrCut = errors.New("hosting: cut short by a second signal")
+	// ErrStuck is matched by the error of Run if something still ran 5 s after
+	// its context had ended. Main ends the process then, as it must.
+	ErrStuck = errors.New("hosting: something ignores the end of its context")
+
+	errIdle = errors.New("every limited job has reached its limit")
+)
+
+// A run is one call of Run.
+type run struct {
+	*Host
+	caller  context.Context
+	work    context.Context         // the caller's without its end
+	running context.Context         // ends when the host is to stop, with the reason
+	stop    context.CancelCauseFunc // ends it
+	cut     context.Context         // ends at a second signal
+	cutNow  context.CancelFunc
+
+	watchers sync.WaitGroup // who wait for jobs and services
+	started  []*service     // in that order
+	handles  []*jobs.Handle // one for each job, nil if it was not started
+}
+
+// Run starts everything, waits for a reason to stop, stops everything, and
+// returns when all has ended. The reasons are: the end of ctx, SIGINT or SIGTERM,
+// idleness (Options.StopWhenIdle), and the first failure of a startup action,
+// a service or OnReady.
+//
+// To stop, jobs are told to take nothing new and have Grace to finish, after
+// which their contexts end with the cause jobs.ErrShutdown. When they have ended
+// services are stopped one by one, the last added first. A second signal ends all
+// contexts at once; a third one ends the process. What still runs 5 s after its
+// context ended is named, logged with its stacks, and left behind.
+//
+// The error is nil after a stop that was asked for. Otherwise it names who failed
+// and why, or matches ErrConfig, ErrCut or ErrStuck.
+func (h *Host) Run(ctx context.Context) error {
+	if err := h.Check(); err != nil {
+		return err
+	}
+	h.mu.Lock()
+	if h.state != Created {
+		h.mu.Unlock()
+		return errors.New("hosting: Run was called before: make a new Host")
+	}
+	h.state = Starting
+	h.mu.Unlock()
+	defer h.enter(Stopped)
+
+	r := &run{Host: h, caller: ctx, work: context.WithoutCancel(ctx), handles: make([]*jobs.Handle, len(h.jobs))}
+	r.running, r.stop = context.WithCancelCause(ctx)
+	defer r.stop(nil)
+	r.cut, r.cutNow = context.WithCancel(r.work)
+	defer r.cutNow()
+	defer r.listenForSignals()()
+	closeListener, err := r.serve()
+	if err != nil {
+		return err
+	}
+	defer closeListener()
+
+	began := time.Now()
+	h.log.Info("starting", "host", h.opts.Name)
+	if err := r.start(); err != nil {
+		r.stop(err)
+	} else {
+		h.enter(Ready)
+		h.log.Info("ready", "host", h.opts.Name, "took", time.Since(began))
+	}
+	<-r.running.Done()
+	return r.end()
+}
+
+// start brings up both waves.
+func (r *run) start() error {
+	for _, late := range []bool{false, true} {
+		if err := r.startUp(late); err != nil {
+			return err
+		}
+		if r.running.Err() != nil {
+			return nil
+		}
+		for _, s := range r.services {
+			if s.late == late {
+				r.startService(s)
+			}
+		}
+		for i, j := range r.jobs {
+			if j.late == late {
+				r.startJob(i, j)
+			}
+		}
+	}
+	r.stopWhenIdle()
+	if r.opts.OnReady != nil && r.running.Err() == nil {
+		if err := guard.Call(func() error { return r.opts.OnReady(r.running) }); err != nil {
+			return fmt.Errorf("hosting: OnReady: %w", err)
+		}
+	}
+	return nil
+}
+
+func (r *run) startService(s *service) {
+	r.started = append(r.started, s)
+	s.done = make(chan struct{})
+	ctx, stop := context.WithCancelCause(r.work)
+	s.stop = func() { stop(jobs.ErrShutdown) }
+	r.log.Info("service started", "service", s.name)
+	r.watchers.Go(func() {
+		defer close(s.done)
+		defer stop(nil)
+		if err := s.run(ctx); err != nil {
+			r.stop(err)
+		}
+	})
+}
+
+func (r *run) startJob(i int, j *hostedJob) {
+	handle := j.runner.Start(r.work)
+	r.handles[i] = handle
+	r.watchers.Go(func() {
+		if err := handle.Wait(); err != nil {
+			r.stop(fmt.Errorf("hosting: job %q: %w", j.name, err))
+		}
+	})
+}
+
+// stopWhenIdle waits for the limited jobs, if it is to.
+func (r *run) stopWhenIdle() {
+	if !r.opts.StopWhenIdle {
+		return
+	}
+	r.watchers.Go(func() {
+		for i, j := range r.jobs {
+			if !j.limited || r.handles[i] == nil {
+				continue
+			}
+			select {
+			case <-r.handles[i].Done():
+			case <-r.running.Done():
+				return
+			}
+		}
+		r.stop(errIdle)
+	})
+}
+
+// end stops everything and returns what Run is to say.
+func (r *run) end() error {
+	reason := context.Cause(r.running)
+	r.mu.Lock()
+	r.state, r.reason = Stopping, reason
+	r.mu.Unlock()
+	began := time.Now()
+	r.log.Info("stopping", "host", r.opts.Name, "reason", reason)
+	if r.opts.OnStopping != nil {
+		if err := guard.Call(func() error { r.opts.OnStopping(reason); return nil }); err != nil {
+			r.log.Warn("OnStopping panicked", "err", err)
+		}
+	}
+	defer context.AfterFunc(r.cut, r.cutAll)()
+	stuck := append(r.endJobs(), r.endServices()...)
+	if len(stuck) == 0 {
+		r.watchers.Wait()
+	}
+	r.log.Info("stopped", "host", r.opts.Name, "took", time.Since(began))
+
+	var errs []error
+	if !r.askedFor(reason) {
+		errs = append(errs, reason)
+	}
+	if r.cut.Err() != nil {
+		errs = append(errs, ErrCut)
+	}
+	if len(stuck) > 0 {
+		errs = append(errs, fmt.Errorf("%w: %s", ErrStuck, strings.Join(stuck, ", ")))
+	}
+	return errors.Join(errs...)
+}
+
+// askedFor tells a stop that somebody wanted from a failure.
+func (r *run) askedFor(reason error) bool {
+	_, signal := reason.(signalled)
+	return signal || reason == errIdle || r.caller.Err() != nil && reason == context.Cause(r.caller)
+}
+
+// cutAll ends all contexts.
+func (r *run) cutAll() {
+	for _, handle := range r.handles {
+		if handle != nil {
+			handle.Cut()
+		}
+	}
+	for _, s := range r.started {
+		s.stop()
+	}
+}
+
+// limit returns a context that ends after d, or stopMargin after a cut.
+func (r *run) limit(d time.Duration) (over context.Context, end func()) {
+	over, cancel := context.WithTimeout(r.work, d)
+	stop := context.AfterFunc(r.cut, func() { time.AfterFunc(stopMargin, cancel) })
+	return over, func() { stop(); cancel() }
+}
+
+// endJobs stops the jobs and returns those that don't.
+func (r *run) endJobs() (stuck []string) {
+	var grace time.Duration
+	for i, handle := range r.handles {
+		if handle != nil {
+			handle.Stop()
+			grace = max(grace, r.jobs[i].grace)
+		}
+	}
+	over, end := r.limit(grace + stopMargin)
+	defer end()
+	for i, handle := range r.handles {
+		if handle == nil {
+			continue
+		}
+		if !wait(handle.Done(), over) {
+			stuck = append(stuck, r.stuck("job", r.jobs[i].name))
+		}
+	}
+	return stuck
+}
+
+// endServices stops the services, the last added first, and returns those that
+// don't. If they take long one after the other, the rest are stopped together.
+func (r *run) endServices() (stuck []string) {
+	over, end := r.limit(stopMargin * 4 / 5)
+	defer end()
+	for _, s := range slices.Backward(r.started) {
+		s.stop()
+		wait(s.done, over)
+	}
+	over, end = r.limit(stopMargin / 5)
+	defer end()
+	for _, s := range slices.Backward(r.started) {
+		if !wait(s.done, over) {
+			stuck = append(stuck, r.stuck("service", s.name))
+		}
+	}
+	return stuck
+}
+
+// wait reports whether something is done before it is over.
+func wait(done <-chan struct{}, over context.Context) bool {
+	select {
+	case <-done:
+		return true
+	case <-over.Done():
+	}
+	select { // when both are ready select takes any
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
+
+// stuck tells of something that ignores the end of its context.
+func (r *run) stuck(kind, name string) string {
+	r.log.Error("left behind: it ignores the end of its context", kind, name, "stack", guard.Stacks(kind, name))
+	return fmt.Sprintf("%s %q", kind, name)
+}

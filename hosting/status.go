@@ -1,0 +1,179 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package hosting
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/jetjobs/jetjobs/internal/guard"
+)
+
+// Status is a host at a moment. Its JSON is what /statusz says.
+type Status struct {
+	Name     string            `json:"name"`
+	State    State             `json:"state"`
+	Reason   string            `json:"reason,omitempty"` // why it stops
+	Version  Version           `json:"version"`
+	Since    time.Time         `json:"since"` // when New was called
+	Listen   string            `json:"listen,omitempty"`
+	Startup  []ActionStatus    `json:"startup"`
+	Services []ServiceStatus   `json:"services"`
+	Jobs     []JobStatus       `json:"jobs"`
+	Checks   map[string]string `json:"checks"`            // "ok", or what is wrong
+	Reports  map[string]any    `json:"reports,omitempty"` // by AddReport and AddQueue
+}
+
+// Version says what the program was built of.
+type Version struct {
+	Module   string `json:"module,omitempty"`
+	Version  string `json:"version,omitempty"`
+	Revision string `json:"revision,omitempty"`
+	Go       string `json:"go"`
+}
+
+// ActionStatus is a startup action at a moment.
+type ActionStatus struct {
+	Name     string        `json:"name"`
+	Priority int           `json:"priority"`
+	State    string        `json:"state"` // waiting, running, done, failed
+	Attempts int           `json:"attempts"`
+	Started  time.Time     `json:"started,omitzero"`
+	Took     time.Duration `json:"took_ns"`
+	Error    string        `json:"error,omitempty"`
+}
+
+// ServiceStatus is a service at a moment.
+type ServiceStatus struct {
+	Name     string    `json:"name"`
+	State    string    `json:"state"` // waiting, running, restarting, ended, stopped, failed
+	Since    time.Time `json:"since,omitzero"`
+	Restarts int       `json:"restarts"`
+	Error    string    `json:"error,omitempty"` // of the last failure
+}
+
+// JobStatus is a job at a moment, see jobs.Status.
+type JobStatus struct {
+	Name      string    `json:"name"`
+	Running   int       `json:"running"`
+	Runs      int       `json:"runs"`
+	Failed    int       `json:"failed"`
+	Cancelled int       `json:"cancelled"`
+	Next      time.Time `json:"next,omitzero"`
+	Last      string    `json:"last,omitempty"` // the result of the last run
+}
+
+// A report is a part of the status that somebody else tells.
+type report struct {
+	name string
+	tell func(ctx context.Context) (any, error)
+}
+
+// AddReport adds a part to /statusz: what tell returns, as JSON, under the name.
+// It is called for each request, concurrently, and has 2 s.
+func (h *Host) AddReport(name string, tell func(ctx context.Context) (any, error)) {
+	h.addName("report", name)
+	if tell == nil {
+		h.problem(fmt.Errorf("report %q: the function is nil", name))
+	}
+	h.reports = append(h.reports, report{name, tell})
+}
+
+// AddQueue adds the figures of a queue.Queue to /statusz, as a report that has
+// the queue's name.
+func AddQueue[S any](h *Host, q interface {
+	Name() string
+	Stats(ctx context.Context) (S, error)
+}) {
+	h.AddReport("queue "+q.Name(), func(ctx context.Context) (any, error) { return q.Stats(ctx) })
+}
+
+// Status returns what the host does. It runs the checks, unless they have just
+// been run, and the reports: ctx limits them.
+func (h *Host) Status(ctx context.Context) Status {
+	h.mu.Lock()
+	s := Status{Name: h.opts.Name, State: h.state, Since: h.added, Listen: h.listen, Version: version()}
+	if h.reason != nil {
+		s.Reason = h.reason.Error()
+	}
+	h.mu.Unlock()
+	for _, a := range h.actions {
+		s.Startup = append(s.Startup, a.snapshot())
+	}
+	for _, sv := range h.services {
+		s.Services = append(s.Services, sv.snapshot())
+	}
+	for _, j := range h.jobs {
+		s.Jobs = append(s.Jobs, j.snapshot())
+	}
+	s.Checks = map[string]string{}
+	for name, err := range h.runChecks(ctx) {
+		s.Checks[name] = "ok"
+		if err != nil {
+			s.Checks[name] = err.Error()
+		}
+	}
+	s.Reports = h.tellReports(ctx)
+	return s
+}
+
+func (j *hostedJob) snapshot() JobStatus {
+	if j.runner == nil {
+		return JobStatus{Name: j.name}
+	}
+	s := j.runner.Status()
+	status := JobStatus{
+		Name: s.Name, Running: s.Running, Runs: s.Runs, Failed: s.Failed, Cancelled: s.Cancelled, Next: s.Next,
+	}
+	if len(s.Last) > 0 {
+		status.Last = s.Last[0].Result.String()
+	}
+	return status
+}
+
+func (h *Host) tellReports(ctx context.Context) map[string]any {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	told := map[string]any{}
+	var group sync.WaitGroup
+	for _, r := range h.reports {
+		group.Go(func() {
+			var part any
+			err := guard.Call(func() (err error) { part, err = r.tell(ctx); return err })
+			if err == nil {
+				_, err = json.Marshal(part)
+			}
+			if err != nil {
+				part = map[string]string{"error": err.Error()}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			told[r.name] = part
+		})
+	}
+	group.Wait()
+	return told
+}
+
+// version reads what the linker knows.
+var version = sync.OnceValue(func() Version {
+	v := Version{Go: runtime.Version()}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return v
+	}
+	v.Module, v.Version = info.Main.Path, info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			v.Revision = s.Value
+		}
+	}
+	return v
+})
