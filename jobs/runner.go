@@ -79,8 +79,8 @@ func (r *Runner) run(ctx context.Context, cut <-chan struct{}) error {
 }
 
 // RunOnce runs the job once, now, and returns the result, which it does not log. It takes no notice
-// of Interval, InitialDelay, IterationLimit and Instances; Grace holds as it does for Run. If ctx has
-// ended before, it runs nothing and the result is cancelled. If the factory could not build the job,
+// of Interval, InitialDelay, IterationLimit and Instances; Grace holds as it does for Run, and within
+// another run, whose context ctx is, ends with that one's (Info.Cut). If ctx has ended before, it runs nothing and the result is cancelled. If the factory could not build the job,
 // the result is failed.
 func (r *Runner) RunOnce(ctx context.Context) Result {
 	if ctx.Err() != nil {
@@ -91,7 +91,8 @@ func (r *Runner) RunOnce(ctx context.Context) Result {
 		return Failed(err)
 	}
 	var result Result
-	newSession(ctx, r, instances, nil).run(func(in *instance, s *session) { result = in.once(s) })
+	outer, _ := FromContext(ctx)
+	newSession(ctx, r, instances, outer.Cut).run(func(in *instance, s *session) { result = in.once(s) })
 	return result
 }
 

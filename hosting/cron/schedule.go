@@ -1,0 +1,211 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cron
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	_ "time/tzdata" // a container image often has no zones: 450 KB
+
+	"github.com/robfig/cron/v3"
+)
+
+// A Schedule says when something is due. It is immutable; the zero value is of no
+// use.
+type Schedule struct {
+	spec  string
+	zone  *time.Location
+	ticks cron.Schedule
+	every time.Duration // of "@every", which is not of the clock on the wall
+	fixed bool          // at certain hours of the day, not in each
+}
+
+var parser = cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
+
+// Parse reads a cron expression of five fields (minute, hour, day of month,
+// month, day of week), or six with seconds first; names (MON, JAN), lists, ranges
+// and steps; @hourly, @daily, @weekly, @monthly, @yearly; and @every with a
+// duration of whole seconds. If both day fields are given either is enough, as in
+// every cron; Sunday is 0.
+//
+// zone is the name of a time zone, such as "Europe/Paris", whose clock counts; ""
+// is UTC. The error names the field, its position (from 1) in spec and the remedy;
+// a schedule that never fires is an error too.
+//
+// Twice a year a zone's clock jumps. A schedule whose hour field is * goes on as
+// if it did not: it fires every 20 minutes, every hour. One that names hours
+// fires once for each time it names: at a time that does not exist, when the gap
+// is over (02:30 becomes 03:00); at a time that comes twice, the first time.
+//
+// @every counts from the Unix epoch, so that all processes agree: @every 90m fires
+// at 00:00, 01:30 and so on of 1 January 1970, and at each 90 minutes since.
+func Parse(spec, zone string) (Schedule, error) {
+	s, err := parse(spec, zone)
+	if err != nil {
+		return Schedule{}, fmt.Errorf("cron: %w", err)
+	}
+	return s, nil
+}
+
+func parse(spec, zone string) (Schedule, error) {
+	s := Schedule{spec: strings.Join(strings.Fields(spec), " ")}
+	var errZone, err error
+	if zone == "Local" {
+		errZone = errors.New(`zone "Local" differs between machines: want a name such as "Europe/Paris", or "" for UTC`)
+	} else if s.zone, errZone = time.LoadLocation(zone); errZone != nil {
+		errZone = fmt.Errorf("zone %q is unknown: want a name such as \"Europe/Paris\", or \"\" for UTC", zone)
+	}
+	if duration, ok := strings.CutPrefix(s.spec, "@every "); ok {
+		s.every, err = parseEvery(spec, duration)
+	} else {
+		err = s.parseSpec(spec)
+	}
+	if err = errors.Join(errZone, err); err != nil {
+		return Schedule{}, err
+	}
+	if s.Next(time.Now()).IsZero() {
+		return Schedule{}, fmt.Errorf("schedule %q never fires: no such day in the months it names", spec)
+	}
+	return s, nil
+}
+
+func parseEvery(spec, duration string) (time.Duration, error) {
+	every, err := time.ParseDuration(duration)
+	if err != nil || every < time.Second || every%time.Second != 0 {
+		return 0, fmt.Errorf("schedule %q: duration %q (position %d): want whole seconds, 1s or more, such as 90s or 1h30m",
+			spec, duration, strings.Index(spec, duration)+1)
+	}
+	return every, nil
+}
+
+func (s *Schedule) parseSpec(spec string) error {
+	if first, _, _ := strings.Cut(s.spec, " "); strings.Contains(first, "TZ=") {
+		return fmt.Errorf("schedule %q: %q (position 1): give the zone as a parameter", spec, first)
+	}
+	ticks, err := parser.Parse(s.spec)
+	if err != nil {
+		return explain(spec, err)
+	}
+	if t, ok := ticks.(*cron.SpecSchedule); ok {
+		const star = 1 << 63 // how the library remembers a *
+		s.fixed = t.Hour&star == 0
+		t.Location = s.zone
+		if s.fixed {
+			t.Location = time.UTC // see nextFixed
+		}
+	}
+	s.ticks = ticks
+	return nil
+}
+
+var fieldNames = []string{"second", "minute", "hour", "day of month", "month", "day of week"}
+
+// explain finds the field that is wrong, by trying each one with all others *.
+func explain(spec string, err error) error {
+	fields := strings.Fields(spec)
+	if strings.HasPrefix(spec, "@") || len(fields) == 0 {
+		return fmt.Errorf("schedule %q: want five fields (minute, hour, day of month, month, day of week), six with seconds first, "+
+			"or @hourly, @daily, @weekly, @monthly, @yearly, @every 90s", spec)
+	}
+	if len(fields) != 5 && len(fields) != 6 {
+		return fmt.Errorf("schedule %q has %d fields: want five (minute, hour, day of month, month, day of week), or six with seconds first",
+			spec, len(fields))
+	}
+	var errs []error
+	position := 0
+	for i, field := range fields {
+		position += strings.Index(spec[position:], field)
+		alone := []string{"*", "*", "*", "*", "*", "*"}[:len(fields)]
+		alone[i] = field
+		if _, err := parser.Parse(strings.Join(alone, " ")); err != nil {
+			errs = append(errs, fmt.Errorf("schedule %q: %s %q (position %d): %w",
+				spec, fieldNames[i+6-len(fields)], field, position+1, err))
+		}
+		position += len(field)
+	}
+	if len(errs) == 0 {
+		return fmt.Errorf("schedule %q: %w", spec, err)
+	}
+	return errors.Join(errs...)
+}
+
+// Next returns the first time after t at which s fires, in the zone of s, or the
+// zero time if there is none within five years.
+func (s Schedule) Next(t time.Time) time.Time {
+	switch {
+	case s.every > 0:
+		since := t.Unix() - mod(t.Unix(), int64(s.every/time.Second))
+		return time.Unix(since, 0).Add(s.every).In(s.zone)
+	case s.fixed:
+		return s.nextFixed(t)
+	}
+	return s.ticks.Next(t.In(s.zone))
+}
+
+// mod is the remainder that is never negative.
+func mod(a, n int64) int64 { return (a%n + n) % n }
+
+// NextN returns the next n times, fewer if there are no more.
+func (s Schedule) NextN(t time.Time, n int) []time.Time {
+	var all []time.Time
+	for len(all) < n {
+		if t = s.Next(t); t.IsZero() {
+			break
+		}
+		all = append(all, t)
+	}
+	return all
+}
+
+// nextFixed asks the library for what the clock on the wall shows, as if it were
+// UTC, which never jumps.
+func (s Schedule) nextFixed(t time.Time) time.Time {
+	for wall := onWall(t.In(s.zone)); ; {
+		if wall = s.ticks.Next(wall); wall.IsZero() {
+			return wall
+		}
+		// Not after t: a time of the repeated hour that has come already, or two
+		// of a gap that come together.
+		if at := resolve(wall, s.zone); at.After(t) {
+			return at
+		}
+	}
+}
+
+// onWall is a time in UTC that shows what t shows.
+func onWall(t time.Time) time.Time {
+	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
+}
+
+// resolve is when the clock of a zone first shows wall, or, if it never does, when
+// it jumps over it.
+func resolve(wall time.Time, zone *time.Location) time.Time {
+	at := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, zone)
+	start, end := at.ZoneBounds()
+	switch shown := onWall(at); {
+	case shown.After(wall):
+		return start
+	case shown.Before(wall):
+		return end
+	}
+	if start.IsZero() {
+		return at
+	}
+	_, offset := start.Add(-time.Second).Zone()
+	if before := wall.Add(-time.Duration(offset) * time.Second); before.Before(start) {
+		return before.In(zone)
+	}
+	return at
+}
+
+// Spec returns the expression, with single spaces.
+func (s Schedule) Spec() string { return s.spec }
+
+// Zone returns the name of the time zone, "UTC" by default.
+func (s Schedule) Zone() string { return s.zone.String() }
+
+// String returns the expression and the zone.
+func (s Schedule) String() string { return s.spec + " " + s.Zone() }
