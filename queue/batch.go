@@ -82,7 +82,7 @@ func (c *core) enqueueBatch(ctx context.Context, jobs []newJob, receipts []Recei
 		return err
 	}
 	for _, i := range again {
-		receipts[i] = Receipt{ID: jobs[i].id(), Duplicate: true, State: stateOf(jobs[first[jobs[i].token]])}
+		receipts[i] = Receipt{ID: jobs[i].id(), Duplicate: true, State: jobs[first[jobs[i].token]].state()}
 	}
 	return nil
 }
@@ -125,12 +125,12 @@ func (c *core) storeBatch(ctx context.Context, jobs []newJob, open []int, receip
 	return nil
 }
 
-// stateOf is where a job is when it has just been stored.
-func stateOf(j newJob) string {
+// state is where a job is when it has just been stored.
+func (j newJob) state() State {
 	if j.due.IsZero() {
-		return ready
+		return Waiting
 	}
-	return later
+	return Later
 }
 
 // batch is the messages of one try.
@@ -171,7 +171,7 @@ func (c *core) sortOut(ctx context.Context, jobs []newJob, open []int, replaced 
 				receipts[i] = Receipt{ID: jobs[i].id(), Replaced: replaced[i] != nil}
 			}
 			return nil, true, nil
-		case jobs[i].replace && state == later:
+		case jobs[i].replace && state == Later:
 			replaced[i] = last
 			still = append(still, i)
 		default:

@@ -11,32 +11,23 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/jetjobs/jetjobs/internal/wirename"
-)
-
-// How a job was found by Cancel.
-const (
-	WasLater   = "later"   // delayed, snoozed or waiting for a retry; it is gone
-	WasWaiting = "waiting" // it is gone
-	WasRunning = "running" // its handler has been told
 )
 
 // askFor is how long workers have to say that they run a job. They answer at
 // once; a worker that does not is cut off, and finds its job gone.
 const askFor = 50 * time.Millisecond
 
-// Cancel ends a job and tells how it was found. One that waits, or is due later,
-// is removed; if it is to be retained, a record without a result stays. The
-// context of one that runs ends with the cause ErrCancelled, wherever it runs:
+// Cancel ends a job and tells in which state it was found. One that was Waiting or
+// Later is removed; if it is to be retained, a record without a result stays. The
+// context of one that was Running ends with the cause ErrCancelled, wherever it runs:
 // when its handler then returns an error the job ends as cancelled, whatever
 // attempts it has left; a handler that succeeds all the same has succeeded.
 //
 // The error is ErrNotFound if there is no such job, or if it is over: done or
 // dead. Cancelling twice does no harm. A job that was taken by Dequeue counts as
 // waiting: it is removed, and who has it is not told.
-func (q *Queue[T]) Cancel(ctx context.Context, id string) (was string, err error) {
+func (q *Queue[T]) Cancel(ctx context.Context, id string) (was State, err error) {
 	if err := checkID(id); err != nil {
 		return "", q.c.wrap("cancel", err)
 	}
@@ -46,7 +37,7 @@ func (q *Queue[T]) Cancel(ctx context.Context, id string) (was string, err error
 	return was, q.c.wrap(fmt.Sprintf("cancel job %q", id), err)
 }
 
-func (c *core) cancel(ctx context.Context, id string) (was string, err error) {
+func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 	token := wirename.Encode(id)
 	for try := 0; ; try++ {
 		last, err := c.find(ctx, token)
@@ -62,18 +53,18 @@ func (c *core) cancel(ctx context.Context, id string) (was string, err error) {
 			return "", fmt.Errorf("it is %s: %w", state, ErrNotFound)
 		case ready:
 			if c.tellWorker(ctx, last.Seq) {
-				return WasRunning, nil
+				return Running, nil
 			}
-			was = WasWaiting
+			was = Waiting
 		case later:
-			was = WasLater
+			was = Later
 		}
 		gone, err := c.cancelStored(ctx, last, priority, token)
 		switch {
 		case err != nil && !errors.Is(err, errMoved):
 			return "", err
 		case gone && state == ready && c.tellWorker(ctx, last.Seq):
-			return WasRunning, nil // a worker took it in between
+			return Running, nil // a worker took it in between
 		case gone:
 			return was, nil
 		}
@@ -88,7 +79,7 @@ func (c *core) cancel(ctx context.Context, id string) (was string, err error) {
 func (c *core) tellWorker(ctx context.Context, seq uint64) bool {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	_, err := c.nc.RequestWithContext(ctx, c.names.control("cancel"), strconv.AppendUint(nil, seq, 10))
+	_, err := c.nc.RequestWithContext(ctx, c.names.control(cancelVerb), strconv.AppendUint(nil, seq, 10))
 	return err == nil
 }
 
@@ -122,26 +113,11 @@ func (c *core) cancelStored(ctx context.Context, last *stored, priority int, tok
 	return gone, err
 }
 
-// listenForCancel makes a keeper's jobs end when another process says so.
-func (c *core) listenForCancel(k *keeper) (*nats.Subscription, error) {
-	return c.nc.Subscribe(c.names.control("cancel"), func(m *nats.Msg) {
-		if seq, ok := parseUint(string(m.Data)); ok && k.cancel(seq, time.Now()) {
-			_ = m.Respond(nil) // who asked waits for nothing else
-		}
-	})
-}
-
 // cancel ends the context of the job that came with this message, if the keeper
 // has it, or if it is just on its way here.
 func (k *keeper) cancel(seq uint64, now time.Time) bool {
-	var found *delivery
 	k.mu.Lock()
-	for d := k.list.lease.next; d != &k.list; d = d.lease.next {
-		if d.seq == seq && !d.lease.lost && !d.lease.released {
-			found = d
-			break
-		}
-	}
+	found := k.findLocked(seq)
 	if found == nil {
 		maps.DeleteFunc(k.doomed, func(_ uint64, at time.Time) bool { return now.Sub(at) > doomedFor })
 		k.doomed[seq] = now
@@ -151,6 +127,22 @@ func (k *keeper) cancel(seq uint64, now time.Time) bool {
 		found.cancel(ErrCancelled)
 	}
 	return found != nil
+}
+
+// find returns the delivery of a message, if the keeper has it.
+func (k *keeper) find(seq uint64) *delivery {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.findLocked(seq)
+}
+
+func (k *keeper) findLocked(seq uint64) *delivery {
+	for d := k.list.lease.next; d != &k.list; d = d.lease.next {
+		if d.seq == seq && !d.lease.lost && !d.lease.released {
+			return d
+		}
+	}
+	return nil
 }
 
 // doomedFor is how long a message may be on its way after the word that its job

@@ -23,7 +23,7 @@ func TestCancelRemovesWhatIsNotRunning(t *testing.T) {
 			for _, id := range []string{"later", "waiting"} {
 				was, err := q.Cancel(t.Context(), id)
 				require.NoError(t, err)
-				require.Equal(t, id, was)
+				require.Equal(t, State(id), was)
 				_, err = q.Cancel(t.Context(), id)
 				require.ErrorIs(t, err, ErrNotFound)
 			}
@@ -59,7 +59,7 @@ func TestCancelTellsTheHandlerWhereverItRuns(t *testing.T) {
 				for _, id := range []string{"x", "y", "z"} {
 					was, err := q.Cancel(t.Context(), id)
 					require.NoError(t, err)
-					require.Equal(t, WasRunning, was)
+					require.Equal(t, Running, was)
 				}
 				require.Less(t, time.Since(began), 300*time.Millisecond)
 				time.Sleep(time.Second)
@@ -124,7 +124,7 @@ func TestCancelRacingTheWorkers(t *testing.T) {
 				}
 			})
 		}
-		was := map[string]string{}
+		was := map[string]State{}
 		for range 300 {
 			id := enqueue(t, q, "v", Delay(0)).ID
 			time.Sleep(500 * time.Microsecond)
@@ -140,7 +140,7 @@ func TestCancelRacingTheWorkers(t *testing.T) {
 		defer mu.Unlock()
 		for id, w := range was {
 			switch w {
-			case WasWaiting, WasLater:
+			case Waiting, Later:
 				require.False(t, ran[id], "removed, and run all the same")
 			case "":
 				require.True(t, ran[id], "over, so it was run")

@@ -32,6 +32,7 @@ type core struct {
 	late       error // the cause of a context that Options.Timeout ended
 
 	group      grouper
+	waiters    waiters
 	lastChance atomic.Bool // a job runs whose next interruption would make it dead
 }
 
@@ -49,6 +50,7 @@ func newCore(js jetstream.JetStream, n names, opts Options) *core {
 		late: fmt.Errorf("no answer within Options.Timeout %s: %w", opts.Timeout, context.DeadlineExceeded),
 	}
 	c.group.c, c.group.all = c, make(chan struct{}, 1)
+	c.waiters.c = c
 	return c
 }
 

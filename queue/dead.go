@@ -5,14 +5,12 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 
 	"github.com/jetjobs/jetjobs/internal/wirename"
 )
@@ -47,7 +45,7 @@ func (q *Queue[T]) DeadLetters() DeadLetters[T] { return DeadLetters[T]{q.c} }
 // may be missing. The sequence may be ranged over more than once.
 func (l DeadLetters[T]) All(ctx context.Context) iter.Seq2[DeadLetter[T], error] {
 	return func(yield func(DeadLetter[T], error) bool) {
-		for m, err := range l.c.list(ctx, dead) {
+		for m, err := range l.c.read(ctx, l.c.names.state(dead), 1) {
 			if err != nil {
 				yield(DeadLetter[T]{}, l.c.wrap("list the dead letters", err))
 				return
@@ -119,7 +117,7 @@ func (l DeadLetters[T]) each(ctx context.Context, match func(DeadLetter[T]) bool
 		return 0, err
 	}
 	last := stream.CachedInfo().State.LastSeq
-	for m, err := range l.c.list(ctx, dead) {
+	for m, err := range l.c.read(ctx, l.c.names.state(dead), 1) {
 		if err != nil {
 			return n, err
 		}
@@ -197,43 +195,3 @@ func (c *core) requeue(ctx context.Context, m *jetstream.RawStreamMsg) error {
 	_, err := c.remove(ctx, m.Sequence)
 	return err
 }
-
-// list reads all jobs in a state, oldest first, in pages, without touching the
-// consumers.
-func (c *core) list(ctx context.Context, state string) iter.Seq2[*jetstream.RawStreamMsg, error] {
-	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
-		next := uint64(1)
-		for ctx.Err() == nil {
-			page, err := jetstreamext.GetBatch(ctx, c.js, c.names.stream, pageSize,
-				jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(c.names.state(state)),
-				jetstreamext.GetBatchMaxBytes(pageBytes))
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			last := next
-			for m, err := range page {
-				if errors.Is(err, jetstreamext.ErrNoMessages) || ctx.Err() != nil {
-					return
-				}
-				if err != nil {
-					yield(nil, err)
-					return
-				}
-				next = m.Sequence + 1
-				if !yield(m, nil) {
-					return
-				}
-			}
-			if next == last {
-				yield(nil, errUnanswered) // an end is told as such
-				return
-			}
-		}
-	}
-}
-
-const (
-	pageSize  = 250
-	pageBytes = 4 << 20
-)

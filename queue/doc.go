@@ -56,6 +56,12 @@
 //
 // No more than MaxRunning jobs of a priority run at a time, over all processes.
 //
+// Looking and changing. Get, List, Wait and Stats take nothing and disturb no
+// worker. Cancel, RunNow and Reschedule are compare-and-set against the job as it
+// was found: a job that is removed, or made to run now, in the moment in which its
+// schedule fires or a worker takes it, is removed or runs, once. Wait returns
+// what the stream says, and never what only the word of it says.
+//
 // # What it does not do
 //
 // It does not run a job exactly once; nobody can. It does not order jobs that
@@ -84,7 +90,7 @@
 //	  jobs.q.orders.later.<priority>.<id>  a schedule, moved to ready by the server when due
 //	  jobs.q.orders.done.<priority>.<id>   retained with its result, removed by its TTL
 //	  jobs.q.orders.dead.<priority>.<id>   failed for good
-//	  core subject jobs.ctl.orders.cancel: workers listen for jobs to end
+//	  core subjects jobs.ctl.orders.cancel, .find: workers are told to end a job, asked for one
 //	  consumers count_later, count_dead, count_done: made by Stats, gone after an hour
 //
 // The characters of an ID that subjects can't hold are written %XX. A default

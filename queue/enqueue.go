@@ -24,9 +24,9 @@ type Receipt struct {
 	// Duplicate means that a job with this ID is in the queue already, in State,
 	// and that nothing was stored.
 	Duplicate bool
-	// State of the job that was there: "ready" (waiting or running), "later",
-	// "done" (retained) or "dead". Empty unless Duplicate.
-	State string
+	// State of the job that was there; Waiting may mean that it runs. Empty unless
+	// Duplicate.
+	State State
 	// Replaced means that the option Replace overwrote a job.
 	Replaced bool
 }
@@ -154,7 +154,7 @@ func (c *core) enqueueOnce(ctx context.Context, j newJob, unanswered bool) (Rece
 				switch {
 				case unanswered && ours: // stored by an earlier try
 					return Receipt{ID: j.id(), Replaced: replaced != nil}, nil
-				case !j.replace || state != later:
+				case !j.replace || state != Later:
 					return Receipt{ID: j.id(), Duplicate: true, State: state}, nil
 				}
 			}
@@ -195,12 +195,13 @@ func purge(m *nats.Msg, schedule string) {
 }
 
 // whose tells whether a stored job is j itself, and its state.
-func (c *core) whose(j newJob, last *stored) (ours bool, state string) {
-	state, _, _, _ = c.names.parse(last.Subject)
+func (c *core) whose(j newJob, last *stored) (ours bool, state State) {
+	word, _, _, _ := c.names.parse(last.Subject)
+	h, err := last.header()
+	state = stateOf(word, h)
 	if !j.unique {
 		return true, state
 	}
-	h, err := last.header()
 	return err == nil && h.get(headerEnqueued) == j.header.get(headerEnqueued), state
 }
 
@@ -225,6 +226,9 @@ func (s *spec) header() header {
 	if len(s.properties) > 0 {
 		data, _ := json.Marshal(s.properties) // strings always marshal
 		h.set(headerProperties, string(data))
+	}
+	if s.copyOf != "" {
+		h.set(headerCopyOf, wirename.Encode(s.copyOf))
 	}
 	return h
 }

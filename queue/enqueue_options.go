@@ -109,6 +109,7 @@ type spec struct {
 	correlation string
 	properties  map[string]string
 	replace     bool
+	copyOf      string
 }
 
 func (s *spec) set(option string) {

@@ -101,7 +101,7 @@ func TestDelayInThePastIsAtOnce(t *testing.T) {
 
 func TestAtMostOneJobOfAnIDInAnyState(t *testing.T) {
 	bubble(t, Options{Priorities: 2}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
-		refused := func(state string) {
+		refused := func(state State) {
 			t.Helper()
 			for _, opts := range [][]EnqueueOption{{}, {Priority(1)}, {Delay(time.Hour)}} {
 				r := enqueue(t, q, "second", append(opts, ID("id.1"))...)
@@ -113,9 +113,9 @@ func TestAtMostOneJobOfAnIDInAnyState(t *testing.T) {
 		enqueue(t, q, "first", ID("id.1"), Delay(time.Minute), Retain(time.Minute))
 		refused("later")
 		time.Sleep(time.Minute + time.Second)
-		refused("ready")
+		refused(Waiting)
 		entry := dequeue(t, q)
-		refused("ready") // it is running
+		refused(Waiting) // it is running
 		require.NoError(t, entry.Complete(t.Context()))
 		refused("done")
 		requireStats(t, q, Stats{Done: 1})
@@ -164,7 +164,7 @@ func TestReplaceOverwritesWhatIsLater(t *testing.T) {
 		require.Equal(t, "9", entry.Value)
 		require.Equal(t, 1, entry.Priority())
 		require.WithinDuration(t, began.Add(6*time.Minute), time.Now(), time.Second)
-		require.Equal(t, Receipt{ID: "x", Duplicate: true, State: "ready"}, enqueue(t, q, "10", ID("x"), Delay(time.Minute), Replace()))
+		require.Equal(t, Receipt{ID: "x", Duplicate: true, State: Waiting}, enqueue(t, q, "10", ID("x"), Delay(time.Minute), Replace()))
 		require.NoError(t, entry.Complete(t.Context()))
 
 		enqueue(t, q, "old", ID("x"), Delay(time.Hour))
@@ -342,7 +342,7 @@ func TestEnqueueManyTellsDuplicates(t *testing.T) {
 		require.NoError(t, err)
 		receipts[2].ID = ""
 		require.Equal(t, []Receipt{
-			{ID: "a"}, {ID: "b", Duplicate: true, State: "ready"}, {}, {ID: "a", Duplicate: true, State: "later"}, {ID: "d", Replaced: true},
+			{ID: "a"}, {ID: "b", Duplicate: true, State: Waiting}, {}, {ID: "a", Duplicate: true, State: Later}, {ID: "d", Replaced: true},
 		}, receipts)
 		requireStats(t, q, Stats{Waiting: 3, Later: 1})
 	})

@@ -72,7 +72,7 @@ func ExampleID() {
 	}
 	// Output:
 	// welcome:ada false  <nil>
-	// welcome:ada true ready <nil>
+	// welcome:ada true waiting <nil>
 }
 
 // Replace with a Delay is a debounce: the last of many calls counts.

@@ -30,7 +30,8 @@ const (
 	headerUnknownSince  = "Job-Unknown-Since" // when a worker first could not understand it
 	headerError         = "Job-Error"         // of the last attempt, as a JSON string
 	headerOutcome       = "Job-Outcome"       // of a done job
-	headerReason        = "Job-Reason"        // why a dead job is dead
+	headerReason        = "Job-Reason"        // why a job is dead, or later; not of the others
+	headerCopyOf        = "Job-Copy-Of"       // the ID of the job that it was made from
 )
 
 // version is that of the headers written here.

@@ -131,8 +131,8 @@ func (j *Job[T]) runOne(ctx context.Context, d *delivery) jobs.Result {
 
 	d.ctx, d.cancel = context.WithCancelCause(ctx)
 	x.keeper.add(d)
-	if cancels, err := c.listenForCancel(x.keeper); err == nil {
-		defer cancels.Unsubscribe()
+	if control, err := c.listenForControl(x.keeper, x.id); err == nil {
+		defer control.Unsubscribe()
 	}
 	result := jobs.CancelledWith(fmt.Sprintf("job %q was not worked on to its end", d.id))
 	done := make(chan struct{})

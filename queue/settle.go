@@ -117,6 +117,7 @@ func (c *core) transition(d *delivery, s settlement, now time.Time) (*nats.Msg, 
 			delay = c.backoff(d.attempt)
 		}
 		h.set(headerAttempt, strconv.Itoa(d.attempt+1))
+		h.set(headerReason, ReasonRetrying)
 		h.setError(s.err)
 		h.setInterruptions(0)
 		return c.laterMsg(d, h, dueAfter(now, delay)), "retrying"
@@ -126,9 +127,11 @@ func (c *core) transition(d *delivery, s settlement, now time.Time) (*nats.Msg, 
 		} else if !unknown {
 			delete(h, headerExpires) // it was started
 		}
+		h.set(headerReason, ReasonSnoozed)
 		h.setInterruptions(0)
 		return c.laterMsg(d, h, dueAfter(now, s.delay)), "snoozed"
 	case deferJob:
+		h.set(headerReason, ReasonDeferred)
 		h.setInterruptions(d.interruptions)
 		return c.laterMsg(d, h, dueAfter(now, s.delay)), "deferred"
 	case returnJob:
@@ -193,6 +196,7 @@ func (c *core) schedule(m *nats.Msg, priority int, token string, due time.Time) 
 // doneMsg is the record of a finished job. The server removes it by its TTL,
 // which counts whole seconds.
 func (c *core) doneMsg(d *delivery, h header, retain time.Duration, outcome string) *nats.Msg {
+	delete(h, headerReason)
 	h.set(headerOutcome, outcome)
 	h.set(jetstream.MsgTTLHeader, wholeSeconds(retain).String())
 	m := c.message(d, done, h)

@@ -133,12 +133,12 @@ func (w *worker) help(ctx context.Context) (end func()) {
 // listen subscribes to what workers are told. What it returns ends all of it,
 // also after an error.
 func (w *worker) listen() (end func(), err error) {
-	cancels, err := w.c.listenForCancel(w.keeper)
+	control, err := w.c.listenForControl(w.keeper, w.id)
 	if err != nil {
 		return func() {}, err
 	}
 	end = func() {
-		cancels.Unsubscribe()
+		control.Unsubscribe()
 		for _, l := range w.lanes {
 			l.sub.Unsubscribe() // drained before, but for an error below
 		}

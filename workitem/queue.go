@@ -113,7 +113,7 @@ func (q *Queue) tellQueued(ctx context.Context, e Envelope, id string) {
 // that waits is gone, and the handler's context of one that runs ends with cause
 // queue.ErrCancelled, wherever it runs. The error is queue.ErrNotFound if there is
 // no such item, or if it is over.
-func (q *Queue) Cancel(ctx context.Context, id string) (was string, err error) {
+func (q *Queue) Cancel(ctx context.Context, id string) (was queue.State, err error) {
 	was, err = q.jobs.Cancel(ctx, id)
 	if err == nil {
 		q.tellCancelled(ctx, id, was)
@@ -124,10 +124,10 @@ func (q *Queue) Cancel(ctx context.Context, id string) (was string, err error) {
 // tellCancelled writes the last status of an item that had no handler; a handler's
 // worker does it otherwise. An item that a worker has taken and not begun gets no
 // handler any more.
-func (q *Queue) tellCancelled(ctx context.Context, id, was string) {
+func (q *Queue) tellCancelled(ctx context.Context, id string, was queue.State) {
 	p := q.ledger.pen(id, func(last record) bool {
 		begun := last.State == Started || last.State == Progress
-		return !last.State.Final() && !(begun && was == queue.WasRunning)
+		return !last.State.Final() && !(begun && was == queue.Running)
 	})
 	last, err := p.place(ctx)
 	if err == nil {

@@ -37,7 +37,7 @@ func TestCancelEndsARunningHandlerWithACause(t *testing.T) {
 			time.Sleep(time.Second)
 			was, err := elsewhere.Cancel(t.Context(), id)
 			require.NoError(t, err)
-			require.Equal(t, queue.WasRunning, was)
+			require.Equal(t, queue.Running, was)
 			all := wait()
 			require.Equal(t, []State{Queued, Started, Progress, Cancelled}, states(all), name)
 			require.Equal(t, 30, all[len(all)-1].Percent)
@@ -52,8 +52,8 @@ func TestCancelEndsARunningHandlerWithACause(t *testing.T) {
 
 func TestCancelEndsAnItemThatWaits(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, e *natstest.Env, q *Queue) {
-		for want, opts := range map[string][]queue.EnqueueOption{
-			queue.WasWaiting: nil, queue.WasLater: {queue.Delay(time.Hour)},
+		for want, opts := range map[queue.State][]queue.EnqueueOption{
+			queue.Waiting: nil, queue.Later: {queue.Delay(time.Hour)},
 		} {
 			id := enqueue(t, q, "a.csv", opts...)
 			wait := watching(t, q, id)

@@ -1,0 +1,196 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetjobs/jetjobs/internal/codec"
+	"github.com/jetjobs/jetjobs/internal/wirename"
+)
+
+// An Info is a job at a moment.
+type Info[T any] struct {
+	ID    string
+	State State
+
+	// Reason tells why a job is Later (ReasonDelayed, …) or Dead (ReasonAttempts, …).
+	Reason string
+
+	// Value is what was enqueued, and Payload its bytes. Done and Cancelled jobs
+	// have none: only their end is retained. Undecodable tells why Payload is not
+	// a T, or the job's header not one of ours.
+	Value       T
+	Payload     []byte
+	Undecodable error
+
+	Attempt       int // under way or next; the last one of a job that is over
+	MaxAttempts   int
+	Interruptions int // of that attempt
+	Priority      int
+	Enqueued      time.Time
+	Since         time.Time // when it was written into this state; when it ended, if it is over
+	Due           time.Time // when a Later job is due, or another one was; zero for none
+	Error         string    // of the last attempt that failed
+	Result        []byte    // what the handler gave to Entry.SetResult, encoded
+	CorrelationID string
+	Properties    map[string]string
+	CopyOf        string // the job that it was made from, see EnqueueCopy
+
+	// Worker is the ID of the worker that has the job; empty if it is not Running,
+	// if nobody answered (a crashed worker, Dequeue), and in a List.
+	Worker string
+
+	seq   uint64
+	codec codec.Codec
+}
+
+// DecodeResult decodes Result into v. The error is ErrNotFound if there is none.
+func (i Info[T]) DecodeResult(v any) error {
+	if len(i.Result) == 0 {
+		return fmt.Errorf("result of job %q: %w", i.ID, ErrNotFound)
+	}
+	return i.codec.Unmarshal(i.Result, v)
+}
+
+// Get returns a job in whatever state it is, or ErrNotFound: for one that never
+// was, and for one that is over and was not retained.
+func (q *Queue[T]) Get(ctx context.Context, id string) (Info[T], error) {
+	info, err := q.get(ctx, id)
+	return info, q.c.wrap("get", err)
+}
+
+func (q *Queue[T]) get(ctx context.Context, id string) (Info[T], error) {
+	if err := checkID(id); err != nil {
+		return Info[T]{}, err
+	}
+	ctx, cancel := q.c.bound(ctx)
+	defer cancel()
+	last, err := q.c.findPatiently(ctx, wirename.Encode(id))
+	if err != nil {
+		return Info[T]{}, err
+	}
+	if last == nil {
+		return Info[T]{}, fmt.Errorf("job %q: %w", id, ErrNotFound)
+	}
+	h, err := last.header()
+	info := q.info(last.Subject, last.Seq, h, last.Data, last.Time)
+	if err != nil {
+		info.Undecodable = err
+	}
+	if info.State == Waiting {
+		info.State, info.Worker, err = q.c.running(ctx, info.Priority, info.seq)
+	}
+	return info, err
+}
+
+// info understands what is stored.
+func (q *Queue[T]) info(subject string, seq uint64, h header, data []byte, at time.Time) Info[T] {
+	word, priority, token, _ := q.c.names.parse(subject)
+	about, undecodable := h.understand(at)
+	info := Info[T]{
+		ID: wirename.Decode(token), State: stateOf(word, h), Undecodable: undecodable,
+		Attempt: about.attempt, MaxAttempts: about.maxAttempts, Interruptions: about.interruptions, Priority: priority,
+		Enqueued: about.enqueued, Since: at, Due: about.due, Error: h.error(),
+		CorrelationID: about.correlation, Properties: about.properties, CopyOf: wirename.Decode(h.get(headerCopyOf)),
+		seq: seq, codec: q.c.opts.Codec,
+	}
+	if info.MaxAttempts == 0 {
+		info.MaxAttempts = q.c.opts.MaxAttempts
+	}
+	switch info.State {
+	case Later:
+		if info.Reason = h.get(headerReason); info.Reason == "" {
+			info.Reason = ReasonDelayed
+		}
+	case Dead:
+		info.Reason = h.get(headerReason)
+	case Done:
+		info.Result = data
+	}
+	if info.State == Done || info.State == Cancelled {
+		return info
+	}
+	info.Payload = data
+	if err := q.c.opts.Codec.Unmarshal(data, &info.Value); err != nil {
+		info.Value = *new(T)
+		info.Undecodable = errors.Join(info.Undecodable, &decodeError{err})
+	}
+	return info
+}
+
+// running tells whether a waiting job runs, and on which worker. The consumer
+// knows what it has handed out; only workers know which of them has it.
+func (c *core) running(ctx context.Context, priority int, seq uint64) (State, string, error) {
+	delivered, err := c.delivered(ctx, priority)
+	if err != nil || seq > delivered {
+		return Waiting, "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	m, err := c.nc.RequestWithContext(ctx, c.names.control(findVerb), strconv.AppendUint(nil, seq, 10))
+	if err != nil {
+		return Running, "", nil
+	}
+	var found foundJob
+	if err := json.Unmarshal(m.Data, &found); err != nil || !found.Running {
+		return Waiting, "", nil // in the worker's buffer
+	}
+	return Running, found.Worker, nil
+}
+
+// delivered is the highest sequence of a priority that was handed out.
+func (c *core) delivered(ctx context.Context, priority int) (uint64, error) {
+	consumer, err := c.js.Consumer(ctx, c.names.stream, c.names.worker(priority))
+	if err != nil {
+		return 0, err
+	}
+	return consumer.CachedInfo().Delivered.Stream, nil
+}
+
+// A foundJob is a worker's answer about a job that it has.
+type foundJob struct {
+	Worker  string `json:"worker"`
+	Running bool   `json:"running"` // not only buffered
+}
+
+// infoOf understands a message of a page.
+func (q *Queue[T]) infoOf(m *jetstream.RawStreamMsg) Info[T] {
+	return q.info(m.Subject, m.Sequence, header(m.Header), m.Data, m.Time)
+}
+
+// listenForControl answers what other processes ask a worker about its jobs.
+func (c *core) listenForControl(k *keeper, worker string) (*nats.Subscription, error) {
+	return c.nc.Subscribe(c.names.control("*"), func(m *nats.Msg) {
+		seq, ok := parseUint(string(m.Data))
+		if !ok {
+			return
+		}
+		switch m.Subject {
+		case c.names.control(cancelVerb):
+			if k.cancel(seq, time.Now()) {
+				_ = m.Respond(nil) // who asked waits for nothing else
+			}
+		case c.names.control(findVerb):
+			if d := k.find(seq); d != nil {
+				answer, _ := json.Marshal(foundJob{worker, d.run.slot.Load() != nil})
+				_ = m.Respond(answer)
+			}
+		}
+	})
+}
+
+// What workers are asked on the control subjects, about the job of a sequence.
+const (
+	cancelVerb = "cancel"
+	findVerb   = "find"
+)

@@ -1,0 +1,275 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/synadia-io/orbit.go/jetstreamext"
+)
+
+// A Filter says which jobs. What is not set accepts every job; all that is set
+// must hold.
+type Filter struct {
+	States         []State
+	IDPrefix       string
+	CorrelationID  string
+	Properties     map[string]string // with these values
+	Error          string            // is part of Info.Error
+	EnqueuedAfter  time.Time         // inclusive
+	EnqueuedBefore time.Time         // exclusive
+
+	// Newest lists what was written last first. Default: what was written first.
+	Newest bool
+	// Limit is how many jobs at most. Default 0: no limit.
+	Limit int
+
+	// All must be set by who wants to change every job of the queue, where a
+	// filter decides what is changed.
+	All bool
+}
+
+func (f Filter) check() error {
+	var errs []error
+	for _, s := range f.States {
+		errs = append(errs, s.check())
+	}
+	if f.Limit < 0 {
+		errs = append(errs, fmt.Errorf("Limit is %d: want zero for none, or more", f.Limit))
+	}
+	if !f.EnqueuedAfter.IsZero() && !f.EnqueuedBefore.IsZero() && !f.EnqueuedAfter.Before(f.EnqueuedBefore) {
+		errs = append(errs, fmt.Errorf("EnqueuedAfter is %s: want it before EnqueuedBefore %s",
+			f.EnqueuedAfter.Format(time.RFC3339Nano), f.EnqueuedBefore.Format(time.RFC3339Nano)))
+	}
+	return errors.Join(errs...)
+}
+
+// empty reports whether f accepts every job.
+func (f Filter) empty() bool {
+	return len(f.States) == 0 && f.IDPrefix == "" && f.CorrelationID == "" && len(f.Properties) == 0 &&
+		f.Error == "" && f.EnqueuedAfter.IsZero() && f.EnqueuedBefore.IsZero()
+}
+
+// checkChange is check for what changes jobs.
+func (f Filter) checkChange() error {
+	if f.empty() && !f.All {
+		return errors.New("the filter is empty: set Filter.All if every job is meant")
+	}
+	return f.check()
+}
+
+// matches all but the state.
+func (f Filter) matches(id, failure, correlation string, properties map[string]string, enqueued time.Time) bool {
+	if !strings.HasPrefix(id, f.IDPrefix) || !strings.Contains(failure, f.Error) ||
+		f.CorrelationID != "" && correlation != f.CorrelationID ||
+		!f.EnqueuedAfter.IsZero() && enqueued.Before(f.EnqueuedAfter) ||
+		!f.EnqueuedBefore.IsZero() && !enqueued.Before(f.EnqueuedBefore) {
+		return false
+	}
+	for k, v := range f.Properties {
+		if properties[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// List lists jobs. It reads them from the server in pages while it goes, and
+// never takes a job nor touches what workers do; memory is that of a page. On a
+// queue that changes meanwhile it may show a job that moves twice, or not at
+// all. On a replicated queue what was written in the last moment may be missing.
+//
+// States and order are selected on the server, the rest here: a filter that
+// accepts few of a million jobs reads the million.
+//
+// An error is yielded once, last; when ctx ends the sequence does. The sequence
+// may be ranged over more than once.
+func (q *Queue[T]) List(ctx context.Context, f Filter) iter.Seq2[Info[T], error] {
+	return func(yield func(Info[T], error) bool) {
+		if err := q.list(ctx, f, func(i Info[T]) bool { return yield(i, nil) }); err != nil && ctx.Err() == nil {
+			yield(Info[T]{}, q.c.wrap("list", err))
+		}
+	}
+}
+
+func (q *Queue[T]) list(ctx context.Context, f Filter, yield func(Info[T]) bool) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	l := lister{c: q.c, newest: f.Newest}
+	if err := l.prepare(ctx, f.States); err != nil {
+		return err
+	}
+	found := 0
+	for m, err := range l.messages(ctx) {
+		if err != nil {
+			return err
+		}
+		info := q.infoOf(m)
+		if info.State == Waiting && m.Sequence <= l.delivered[info.Priority] {
+			info.State = Running
+		}
+		if len(f.States) > 0 && !slices.Contains(f.States, info.State) ||
+			!f.matches(info.ID, info.Error, info.CorrelationID, info.Properties, info.Enqueued) {
+			continue
+		}
+		if !yield(info) {
+			return nil
+		}
+		if found++; found == f.Limit {
+			return nil
+		}
+	}
+	return nil
+}
+
+// A lister reads the messages of some states.
+type lister struct {
+	c         *core
+	newest    bool
+	subjects  string         // what to read
+	low, high uint64         // from where to where
+	delivered map[int]uint64 // by priority, the highest sequence that was handed out
+}
+
+// prepare finds what to read. Of the jobs on the ready subjects those run that
+// the consumer has handed out; waiting ones come after them, but for those of
+// lower priorities.
+func (l *lister) prepare(ctx context.Context, states []State) error {
+	stream, err := l.c.js.Stream(ctx, l.c.names.stream)
+	if err != nil {
+		return err
+	}
+	state := stream.CachedInfo().State
+	l.low, l.high = max(state.FirstSeq, 1), state.LastSeq
+	words := map[string]bool{}
+	for _, s := range states {
+		words[s.wire()] = true
+	}
+	l.subjects = l.c.names.all()
+	if len(words) == 1 {
+		l.subjects = l.c.names.state(slices.Collect(maps.Keys(words))[0])
+	}
+	if len(words) > 0 && !words[ready] {
+		return nil
+	}
+	l.delivered = map[int]uint64{}
+	first, last := uint64(1<<63), uint64(0)
+	for p := range l.c.priorities {
+		d, err := l.c.delivered(ctx, p)
+		if err != nil {
+			return err
+		}
+		l.delivered[p] = d
+		first, last = min(first, d), max(last, d)
+	}
+	if len(states) == 1 && states[0] == Waiting {
+		l.low = max(l.low, first+1)
+	}
+	if len(states) == 1 && states[0] == Running {
+		l.high = min(l.high, last)
+	}
+	return nil
+}
+
+// messages reads them in their order.
+func (l *lister) messages(ctx context.Context) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	if l.newest {
+		return l.backwards(ctx)
+	}
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		for m, err := range l.c.read(ctx, l.subjects, l.low) {
+			if err == nil && m.Sequence > l.high || !yield(m, err) {
+				return
+			}
+		}
+	}
+}
+
+// backwards reads windows of sequences from the end, as the server reads only
+// forwards: each one as large as it takes for about a page.
+func (l *lister) backwards(ctx context.Context) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		width := uint64(pageSize)
+		for high := l.high; high >= l.low && high > 0; {
+			low := l.low
+			if high-l.low >= width {
+				low = high - width + 1
+			}
+			var page []*jetstream.RawStreamMsg
+			for m, err := range l.c.read(ctx, l.subjects, low) {
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+				if m.Sequence > high {
+					break
+				}
+				page = append(page, m)
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			for _, m := range slices.Backward(page) {
+				if !yield(m, nil) {
+					return
+				}
+			}
+			high = low - 1
+			switch {
+			case len(page) > pageSize:
+				width = max(pageSize/2, width/2)
+			case len(page) < pageSize/4:
+				width *= 4
+			}
+		}
+	}
+}
+
+// read reads all messages on subjects from a sequence on, in pages, without
+// touching the consumers.
+func (c *core) read(ctx context.Context, subjects string, next uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
+	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
+		for ctx.Err() == nil {
+			page, err := jetstreamext.GetBatch(ctx, c.js, c.names.stream, pageSize,
+				jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(subjects),
+				jetstreamext.GetBatchMaxBytes(pageBytes))
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			last := next
+			for m, err := range page {
+				if errors.Is(err, jetstreamext.ErrNoMessages) || ctx.Err() != nil {
+					return
+				}
+				if err != nil {
+					yield(nil, err)
+					return
+				}
+				next = m.Sequence + 1
+				if !yield(m, nil) {
+					return
+				}
+			}
+			if next == last {
+				yield(nil, errUnanswered) // an end is told as such
+				return
+			}
+		}
+	}
+}
+
+const (
+	pageSize  = 250
+	pageBytes = 4 << 20
+)
