@@ -39,7 +39,8 @@ var mayImport = map[string][]string{
 	"workitem": {"jobs", "queue", "bus", "internal/guard", "internal/backoff", "internal/wirename", "internal/codec"},
 
 	// The host runs everything; distributed cron needs a queue and a lock.
-	"hosting": {"jobs", "queue", "lock", "internal/guard", "internal/backoff"},
+	"hosting":      {"jobs", "queue", "hosting/cron", "internal/guard", "internal/backoff"},
+	"hosting/cron": {"jobs", "queue", "lock"},
 
 	// The embedded server adds 15 MB to a binary, so it is alone.
 	"hosting/natsd": {},

@@ -154,6 +154,7 @@ func (r *run) serve() (closeListener func(), err error) {
 	r.mu.Lock()
 	r.listen = listener.Addr().String()
 	r.mu.Unlock()
+	r.log.Info("health endpoint listening", "addr", listener.Addr().String())
 	server := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: 5 * time.Second}
 	var serving sync.WaitGroup
 	serving.Go(func() {

@@ -121,7 +121,7 @@ func TestStatusTellsEverything(t *testing.T) {
 		h.AddJob(queue.NewJob(q, func(context.Context, *queue.Entry[string]) error { return nil }, queue.JobOptions{}), jobs.Options{})
 		h.AddJob(jobs.ErrFunc(func(context.Context) error { return errTest }), jobs.Options{Name: "clean-up", Interval: time.Hour})
 		h.AddCheck("nats", hosting.Connected(e.JetStream().Conn()))
-		hosting.AddQueue(h, q)
+		h.AddQueue(q)
 		h.AddReport("broken", func(context.Context) (any, error) { return nil, errTest })
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
@@ -142,7 +142,7 @@ func TestStatusTellsEverything(t *testing.T) {
 		require.Equal(t, 1, s.Jobs[1].Failed)
 		require.Equal(t, "failed: out of luck", s.Jobs[1].Last)
 		require.Equal(t, map[string]string{"nats": "ok"}, s.Checks)
-		require.EqualValues(t, 1, s.Reports["queue emails"].(map[string]any)["Later"])
+		require.EqualValues(t, 1, s.Reports["queue emails"].(map[string]any)["later"])
 		require.Equal(t, map[string]any{"error": "out of luck"}, s.Reports["broken"])
 
 		e.Stop()

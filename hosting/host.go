@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jetjobs/jetjobs/hosting/cron"
 	"github.com/jetjobs/jetjobs/jobs"
 )
 
@@ -25,7 +26,7 @@ type Options struct {
 	// Grace is how long jobs may go on after the host was asked to stop, before
 	// their contexts end with jobs.ErrShutdown. Default 25 s; negative: none. A
 	// job added with a Grace of its own keeps that. Stopping takes at most
-	// 10 s more, for what heeds its context: see Run.
+	// StopMargin more.
 	Grace time.Duration
 
 	// Listen is the address, such as ":8080", on which Handler is served from
@@ -64,6 +65,8 @@ type Host struct {
 	checks   []*check
 	reports  []report
 	names    map[string]bool
+	table    *cron.Table
+	timed    bool    // there are schedules in the table
 	problems []error // what is wrong with what was added
 
 	mu     sync.Mutex // guards the rest
@@ -91,7 +94,9 @@ func New(opts Options) *Host {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	return &Host{opts: opts, log: opts.Logger, added: time.Now(), names: map[string]bool{}, state: Created}
+	h := &Host{opts: opts, log: opts.Logger, added: time.Now(), names: map[string]bool{}, state: Created}
+	h.table = cron.NewTable(cron.TableOptions{Grace: opts.Grace, Logger: opts.Logger})
+	return h
 }
 
 // ErrConfig is matched by the error of Run and Check if something was added

@@ -20,6 +20,10 @@ import (
 // return after their contexts have ended.
 const stopMargin = 5 * time.Second
 
+// StopMargin is how much longer than Grace stopping may take. Whatever kills the
+// process, as the kubelet does, has to wait longer than both.
+const StopMargin = 2 * stopMargin
+
 var (
 	// ErrCut is matched by the error of Run after a second signal.
 	ErrCut = errors.New("hosting: cut short by a second signal")

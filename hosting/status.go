@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jetjobs/jetjobs/internal/guard"
+	"github.com/jetjobs/jetjobs/queue"
 )
 
 // Status is a host at a moment. Its JSON is what /statusz says.
@@ -36,6 +37,9 @@ type Version struct {
 	Version  string `json:"version,omitempty"`
 	Revision string `json:"revision,omitempty"`
 	Go       string `json:"go"`
+
+	// Modules are jetjobs and nats.go, with their versions.
+	Modules map[string]string `json:"modules"`
 }
 
 // ActionStatus is a startup action at a moment.
@@ -85,13 +89,28 @@ func (h *Host) AddReport(name string, tell func(ctx context.Context) (any, error
 	h.reports = append(h.reports, report{name, tell})
 }
 
-// AddQueue adds the figures of a queue.Queue to /statusz, as a report that has
-// the queue's name.
-func AddQueue[S any](h *Host, q interface {
+// A Queue is a queue.Queue of any type, or a workitem.Queue.
+type Queue interface {
 	Name() string
-	Stats(ctx context.Context) (S, error)
-}) {
-	h.AddReport("queue "+q.Name(), func(ctx context.Context) (any, error) { return q.Stats(ctx) })
+	Stats(ctx context.Context) (queue.Stats, error)
+}
+
+// QueueReport is what AddQueue adds to the status.
+type QueueReport struct {
+	Waiting    int     `json:"waiting"`
+	Running    int     `json:"running"`
+	Later      int     `json:"later"`
+	Dead       int     `json:"dead"`
+	LagSeconds float64 `json:"lag_seconds"` // how long the oldest waiting job has waited
+	Paused     bool    `json:"paused"`
+}
+
+// AddQueue adds a QueueReport to /statusz, called "queue " and the queue's name.
+func (h *Host) AddQueue(q Queue) {
+	h.AddReport("queue "+q.Name(), func(ctx context.Context) (any, error) {
+		s, err := q.Stats(ctx)
+		return QueueReport{s.Waiting, s.Running, s.Later, s.Dead, s.Lag().Seconds(), s.Paused}, err
+	})
 }
 
 // Status returns what the host does. It runs the checks, unless they have just
@@ -164,12 +183,17 @@ func (h *Host) tellReports(ctx context.Context) map[string]any {
 
 // version reads what the linker knows.
 var version = sync.OnceValue(func() Version {
-	v := Version{Go: runtime.Version()}
+	v := Version{Go: runtime.Version(), Modules: map[string]string{}}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v
 	}
 	v.Module, v.Version = info.Main.Path, info.Main.Version
+	for _, m := range info.Deps {
+		if m.Path == "github.com/jetjobs/jetjobs" || m.Path == "github.com/nats-io/nats.go" {
+			v.Modules[m.Path] = m.Version
+		}
+	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.revision" {
 			v.Revision = s.Value

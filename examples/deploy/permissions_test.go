@@ -1,0 +1,238 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package deploy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stretchr/testify/require"
+
+	"github.com/jetjobs/jetjobs/queue"
+)
+
+// startServer starts one server from the configuration as it is deployed, but for the cluster, and
+// for whether and where it listens and keeps its data.
+func startServer(t *testing.T, listen bool) *server.Server {
+	t.Helper()
+	for _, name := range []string{"PRODUCER", "WORKER", "OPERATOR"} {
+		t.Setenv(name+"_PASSWORD", "secret-of-"+name)
+	}
+	t.Setenv("SERVER_NAME", "nats-1")
+	opts, err := server.ProcessConfigFile("nats/nats.conf")
+	require.NoError(t, err)
+	require.Len(t, opts.Routes, 3)
+	require.Equal(t, "/data", opts.StoreDir)
+	require.Len(t, opts.Users, 3)
+	opts.Cluster, opts.Routes = server.ClusterOpts{}, nil
+	opts.DontListen, opts.Host, opts.Port = !listen, "127.0.0.1", server.RANDOM_PORT
+	opts.HTTPPort, opts.StoreDir, opts.NoSigs = 0, t.TempDir(), true
+	srv, err := server.NewServer(opts)
+	require.NoError(t, err)
+	srv.Start()
+	t.Cleanup(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	require.True(t, srv.ReadyForConnections(time.Minute))
+	return srv
+}
+
+// A user is a connection that remembers what it was not permitted to do.
+type user struct {
+	js jetstream.JetStream
+
+	mu     sync.Mutex // guards denied
+	denied []string
+}
+
+func connect(t *testing.T, srv *server.Server, name, password string) *user {
+	t.Helper()
+	u := &user{}
+	nc, err := nats.Connect("", nats.InProcessServer(srv), nats.UserInfo(name, password),
+		nats.CustomInboxPrefix("_INBOX_"+name), nats.PermissionErrOnSubscribe(true),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			u.mu.Lock()
+			defer u.mu.Unlock()
+			u.denied = append(u.denied, err.Error())
+		}))
+	require.NoError(t, err)
+	t.Cleanup(nc.Close)
+	u.js, err = jetstream.New(nc)
+	require.NoError(t, err)
+	return u
+}
+
+func (u *user) open(t *testing.T) *queue.Queue[string] {
+	t.Helper()
+	q, err := queue.Open[string](t.Context(), u.js, "emails", queue.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	return q
+}
+
+// requireClean fails if anything was refused.
+func (u *user) requireClean(t *testing.T) {
+	t.Helper()
+	require.NoError(t, u.js.Conn().Flush())
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	require.Empty(t, u.denied)
+}
+
+// requireDenied fails unless publishing on the subject is refused.
+func (u *user) requireDenied(t *testing.T, subject string) {
+	t.Helper()
+	nc := u.js.Conn()
+	reply, err := nc.SubscribeSync(nc.NewInbox())
+	require.NoError(t, err)
+	defer reply.Unsubscribe()
+	require.NoError(t, nc.PublishRequest(subject, reply.Subject, nil))
+	require.NoError(t, nc.Flush())
+	require.NoError(t, nc.Flush()) // the error is handled on another goroutine
+	deadline := time.Now().Add(10 * time.Second)
+	for !u.wasDenied(subject) {
+		require.True(t, time.Now().Before(deadline), "%s is permitted", subject)
+		<-time.After(time.Millisecond)
+	}
+}
+
+func (u *user) wasDenied(subject string) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, d := range u.denied {
+		if strings.Contains(d, `"`+subject+`"`) {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	anEmail = "ada@example.com"
+	patient = 30 * time.Second
+)
+
+func TestEachUserMayDoItsWorkAndNoMore(t *testing.T) {
+	srv := startServer(t, false)
+	producer := connect(t, srv, "producer", "secret-of-PRODUCER")
+	worker := connect(t, srv, "worker", "secret-of-WORKER")
+	operator := connect(t, srv, "operator", "secret-of-OPERATOR")
+
+	made := operator.open(t)
+	jobs := producer.open(t)
+	produce(t, jobs)
+	producer.requireClean(t)
+
+	work(t, worker.open(t))
+	worker.requireClean(t)
+
+	operate(t, made)
+	operator.requireClean(t)
+
+	for _, subject := range []string{
+		"$JS.API.STREAM.CREATE.jobs_q_emails", "$JS.API.STREAM.UPDATE.jobs_q_emails", "$JS.API.STREAM.DELETE.jobs_q_emails",
+		"$JS.API.STREAM.PURGE.jobs_q_emails", "$JS.API.STREAM.MSG.DELETE.jobs_q_emails",
+		"$JS.API.CONSUMER.CREATE.jobs_q_emails.work_0.jobs.q.emails.ready.0.*", "$JS.API.CONSUMER.CREATE.jobs_q_emails.mine",
+		"$JS.API.CONSUMER.DELETE.jobs_q_emails.work_0", "$JS.API.CONSUMER.PAUSE.jobs_q_emails.work_0",
+		"$JS.API.STREAM.INFO.jobs_q_other", "$JS.API.STREAM.MSG.GET.jobs_q_other", "jobs.q.other.ready.0.x", "anything.else",
+	} {
+		producer.requireDenied(t, subject)
+		worker.requireDenied(t, subject)
+	}
+	for _, subject := range []string{
+		"$JS.API.CONSUMER.MSG.NEXT.jobs_q_emails.work_0", "$JS.ACK.jobs_q_emails.work_0.1.1.1.1.1",
+		"jobs.q.emails.dead.0.x", "jobs.q.emails.done.0.x", "jobs.ctl.emails.cancel",
+	} {
+		producer.requireDenied(t, subject)
+	}
+	for _, other := range []string{"_INBOX_worker.>", "jobs.q.>"} {
+		sub, err := producer.js.Conn().SubscribeSync(other)
+		require.NoError(t, err)
+		require.NoError(t, producer.js.Conn().Flush())
+		_, err = sub.NextMsg(10 * time.Second)
+		require.ErrorIs(t, err, nats.ErrPermissionViolation)
+	}
+	removal(t, made)
+}
+
+// produce does what producers do.
+func produce(t *testing.T, q *queue.Queue[string]) {
+	t.Helper()
+	for _, opts := range [][]queue.EnqueueOption{
+		nil,
+		{queue.ID("order-7")},
+		{queue.ID("order-7")}, // taken
+		{queue.Delay(time.Hour)},
+		{queue.ID("later"), queue.Delay(time.Hour)},
+		{queue.ID("later"), queue.Delay(2 * time.Hour), queue.Replace()},
+	} {
+		_, err := q.Enqueue(t.Context(), anEmail, opts...)
+		require.NoError(t, err)
+	}
+	_, err := q.EnqueueMany(t.Context(), []queue.Item[string]{{Value: "a"}, {Value: "b"}})
+	require.NoError(t, err)
+}
+
+// work does what workers do: three jobs succeed, one fails and is retried, one is dead.
+func work(t *testing.T, q *queue.Queue[string]) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	s, err := q.Stats(ctx)
+	require.NoError(t, err)
+	require.Positive(t, s.Lag())
+	var n int
+	_, err = queue.NewJob(q, func(context.Context, *queue.Entry[string]) error {
+		switch n++; n {
+		case 1:
+			return errors.New("try again")
+		case 2:
+			return queue.Permanent(errors.New("no such address"))
+		case 3:
+			return queue.Snooze(time.Hour)
+		}
+		return nil
+	}, queue.JobOptions{}).RunUntilEmpty(ctx)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, n, 4)
+	s, err = q.Stats(ctx)
+	require.NoError(t, err)
+	require.Equal(t, 1, s.Dead)
+	receipt, err := q.Enqueue(ctx, "again", queue.ID("later"))
+	require.NoError(t, err)
+	require.True(t, receipt.Duplicate)
+	_, err = q.Enqueue(ctx, "by a worker")
+	require.NoError(t, err)
+	e, err := q.Dequeue(ctx)
+	require.NoError(t, err)
+	require.NoError(t, e.Complete(ctx))
+}
+
+// operate does what operators do.
+func operate(t *testing.T, q *queue.Queue[string]) {
+	t.Helper()
+	require.NoError(t, q.Pause(t.Context(), time.Time{}, "a test"))
+	require.NoError(t, q.Resume(t.Context()))
+	require.NoError(t, q.SetMaxRunning(t.Context(), 3))
+	for l, err := range q.DeadLetters().All(t.Context()) {
+		require.NoError(t, err)
+		require.NotEmpty(t, l.ID)
+	}
+	_, err := q.Stats(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, q.Purge(t.Context()))
+}
+
+func removal(t *testing.T, q *queue.Queue[string]) {
+	t.Helper()
+	require.NoError(t, q.Delete(t.Context()))
+}
