@@ -358,6 +358,43 @@ func TestTickOfALeaderThatDidNotComeToItsEnd(t *testing.T) {
 	}
 }
 
+func TestStaleWriterDoesNotOverwriteTheState(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		var d diary
+		h := openHost(t, e.NewJetStream(), "one", FleetOptions{}).add("@daily", "job", d.job(), FleetJobOptions{}).run()
+		time.Sleep(time.Second)
+		stale, _, err := h.find(t.Context(), "job")
+		require.NoError(t, err)
+		require.NoError(t, h.Disable(t.Context(), "job", "first"))
+		require.ErrorIs(t, h.write(t.Context(), &stale, state{Why: "second"}), errMoved)
+		stale.rev = 0
+		require.ErrorIs(t, h.write(t.Context(), &stale, state{Why: "third"}), errMoved)
+		require.Equal(t, "first", status(t, h, "job").Why)
+	})
+}
+
+func TestOccurrenceCutShortRunsOnAnotherHost(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		job := func(name string) jobs.Job {
+			return jobs.ErrFunc(func(ctx context.Context) error {
+				if name == "one" {
+					<-ctx.Done()
+				}
+				return ctx.Err()
+			})
+		}
+		one := openHost(t, e.NewJetStream(), "one", FleetOptions{}).add("0 * * * *", "job", job("one"), FleetJobOptions{MaxAttempts: 1}).run()
+		time.Sleep(61 * time.Minute)
+		two := openHost(t, e.NewJetStream(), "two", FleetOptions{}).add("0 * * * *", "job", job("two"), FleetJobOptions{MaxAttempts: 1}).run()
+		time.Sleep(time.Second)
+		one.stop()
+		time.Sleep(time.Second)
+		last := status(t, two, "job").Last
+		require.Len(t, last, 1)
+		require.Equal(t, []any{"succeeded", "two", 1}, []any{last[0].Outcome, last[0].Host, last[0].Attempt})
+	})
+}
+
 func TestFailedOccurrenceIsTriedAgainAndToldOf(t *testing.T) {
 	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
 		var tries atomic.Int64

@@ -221,14 +221,11 @@ func dueTicks(s Schedule, planned, now time.Time, missed Missed, window time.Dur
 	var old []time.Time
 	from := planned
 	if oldest := now.Add(-max(window, lateBy) - time.Nanosecond); from.Before(oldest) {
-		from = oldest
+		from = oldest // what is due at oldest itself is within the window
 	}
 	for next = s.Next(from); !next.IsZero() && !next.After(now); next = s.Next(next) {
 		if now.Sub(next) <= lateBy {
 			ticks = append(ticks, next)
-			continue
-		}
-		if now.Sub(next) > window {
 			continue
 		}
 		old = append(old, next)
