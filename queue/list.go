@@ -44,10 +44,10 @@ func (f Filter) check() error {
 		errs = append(errs, s.check())
 	}
 	if f.Limit < 0 {
-		errs = append(errs, fmt.Errorf("Limit is %d: want zero for none, or more", f.Limit))
+		errs = append(errs, fmt.Errorf("Filter.Limit is %d: want zero for none, or more", f.Limit))
 	}
 	if !f.EnqueuedAfter.IsZero() && !f.EnqueuedBefore.IsZero() && !f.EnqueuedAfter.Before(f.EnqueuedBefore) {
-		errs = append(errs, fmt.Errorf("EnqueuedAfter is %s: want it before EnqueuedBefore %s",
+		errs = append(errs, fmt.Errorf("Filter.EnqueuedAfter is %s: want it before EnqueuedBefore %s",
 			f.EnqueuedAfter.Format(time.RFC3339Nano), f.EnqueuedBefore.Format(time.RFC3339Nano)))
 	}
 	return errors.Join(errs...)
