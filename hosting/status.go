@@ -117,7 +117,10 @@ func (h *Host) AddQueue(q Queue) {
 // been run, and the reports: ctx limits them.
 func (h *Host) Status(ctx context.Context) Status {
 	h.mu.Lock()
-	s := Status{Name: h.opts.Name, State: h.state, Since: h.added, Listen: h.listen, Version: version()}
+	s := Status{
+		Name: h.opts.Name, State: h.state, Since: h.added, Listen: h.listen, Version: version(),
+		Startup: []ActionStatus{}, Services: []ServiceStatus{}, Jobs: []JobStatus{}, // in JSON [] and not null
+	}
 	if h.reason != nil {
 		s.Reason = h.reason.Error()
 	}

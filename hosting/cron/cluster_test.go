@@ -1,0 +1,59 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cron
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jetjobs/jetjobs/internal/natstest"
+	"github.com/jetjobs/jetjobs/queue"
+)
+
+// On three replicas, while the leaders of all three streams step down and a node
+// stops, each tick has one occurrence.
+func TestFleetOnThreeReplicas(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 15 s of real time")
+	}
+	c := natstest.StartCluster(t, 3)
+	var d diary
+	var hosts []*host
+	for n := range 3 {
+		hosts = append(hosts, openHost(t, c.NewJetStream(), fmt.Sprint("host-", n), FleetOptions{Replicas: 3, LeaderTTL: 2 * time.Second}).
+			add("* * * * * *", "job", d.job(), FleetJobOptions{Overlap: Allow, Missed: RunAll}).run())
+	}
+	require.Eventually(t, func() bool { return d.count() > 1 }, time.Minute, 10*time.Millisecond)
+	first := time.Now().Truncate(time.Second)
+	for _, stream := range []string{"KV_jobs_cron", "KV_jobs_locks", "jobs_q_cron-job"} {
+		c.StepDown(stream)
+		reached := d.count() + 2
+		require.Eventually(t, func() bool { return d.count() >= reached }, time.Minute, 10*time.Millisecond, stream)
+	}
+	down := c.StreamLeader("KV_jobs_cron")
+	c.Stop(down)
+	reached := d.count() + 5
+	require.Eventually(t, func() bool { return d.count() >= reached }, time.Minute, 10*time.Millisecond)
+	c.Restart(down)
+	last := time.Now().Truncate(time.Second)
+	reached = d.count() + 2
+	require.Eventually(t, func() bool { return d.count() >= reached }, time.Minute, 10*time.Millisecond)
+
+	q, err := queue.Open[tick](t.Context(), c.NewJetStream(), queueOf("job"), queue.Options{Logger: silent})
+	require.NoError(t, err)
+	occurrences := map[string]int{}
+	for i, err := range q.List(t.Context(), queue.Filter{}) {
+		require.NoError(t, err)
+		occurrences[i.ID]++
+	}
+	for at := first; !at.After(last); at = at.Add(time.Second) {
+		require.Equal(t, 1, occurrences[tickID("job", at)], at)
+	}
+	for _, h := range hosts {
+		h.stop()
+	}
+}
