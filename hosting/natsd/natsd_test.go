@@ -165,7 +165,7 @@ func TestATakenPortIsTheReason(t *testing.T) {
 func TestADirHasOneServerAtATime(t *testing.T) {
 	dir := t.TempDir()
 	// In another process, until that is gone.
-	p := natstest.Spawn(t, "natsd", dir, "127.0.0.1:0", "1h")
+	p := natstest.Spawn(t, "natsd", dir, "127.0.0.1:0")
 	p.WaitFor(t, "ready")
 	require.Contains(t, refused(t, natsd.Options{Dir: dir}), "in use by another server")
 	p.Kill()
@@ -175,7 +175,7 @@ func TestADirHasOneServerAtATime(t *testing.T) {
 	for range 2 {
 		require.Contains(t, refused(t, natsd.Options{Dir: dir}), "in use by another server")
 	}
-	p = natstest.Spawn(t, "natsd", dir, "127.0.0.1:0", "1h")
+	p = natstest.Spawn(t, "natsd", dir, "127.0.0.1:0")
 	require.Equal(t, 1, p.Wait())
 	s.Close()
 
