@@ -46,6 +46,9 @@ func (c *core) enqueueMany(ctx context.Context, jobs []newJob) ([]Receipt, error
 		if err := c.enqueueBatch(ctx, jobs[at:end], receipts[at:end]); err != nil {
 			return receipts, fmt.Errorf("items %d to %d: %w", at, end-1, err)
 		}
+		for _, r := range receipts[at:end] {
+			c.teller.enqueued(r)
+		}
 	}
 	return receipts, nil
 }

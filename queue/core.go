@@ -33,6 +33,7 @@ type core struct {
 
 	group      grouper
 	waiters    waiters
+	teller     teller
 	lastChance atomic.Bool // a job runs whose next interruption would make it dead
 }
 
@@ -50,7 +51,7 @@ func newCore(js jetstream.JetStream, n names, opts Options) *core {
 		late: fmt.Errorf("no answer within Options.Timeout %s: %w", opts.Timeout, context.DeadlineExceeded),
 	}
 	c.group.c, c.group.all = c, make(chan struct{}, 1)
-	c.waiters.c = c
+	c.waiters.c, c.teller.c = c, c
 	return c
 }
 

@@ -62,6 +62,9 @@
 // schedule fires or a worker takes it, is removed or runs, once. Wait returns
 // what the stream says, and never what only the word of it says.
 //
+// Events and workers. Events (Watch) are sent only while somebody watches, and may be
+// lost. Nothing is stored of workers: one that does not answer is gone.
+//
 // # What it does not do
 //
 // It does not run a job exactly once; nobody can. It does not order jobs that
@@ -90,7 +93,8 @@
 //	  jobs.q.orders.later.<priority>.<id>  a schedule, moved to ready by the server when due
 //	  jobs.q.orders.done.<priority>.<id>   retained with its result, removed by its TTL
 //	  jobs.q.orders.dead.<priority>.<id>   failed for good
-//	  core subjects jobs.ctl.orders.cancel, .find: workers are told to end a job, asked for one
+//	  core subjects jobs.ctl.orders.cancel, .find, .who, .watch, .quiet, .resume, .stop:
+//	    what workers are asked and told; jobs.ev.orders.>: events, while somebody watches
 //	  consumers count_later, count_dead, count_done: made by Stats, gone after an hour
 //
 // The characters of an ID that subjects can't hold are written %XX. A default

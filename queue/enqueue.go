@@ -124,7 +124,9 @@ func (c *core) enqueue(ctx context.Context, data []byte, opts []EnqueueOption) (
 		// The usual case: one publish, without an expectation or a second timer.
 		err := c.group.publish(ctx, j)
 		if err == nil {
-			return Receipt{ID: j.id()}, nil
+			r := Receipt{ID: j.id()}
+			c.teller.enqueued(r)
+			return r, nil
 		}
 		if unanswered = errors.Is(err, errUnanswered); !unanswered {
 			return Receipt{}, err
@@ -132,7 +134,11 @@ func (c *core) enqueue(ctx context.Context, data []byte, opts []EnqueueOption) (
 	}
 	ctx, cancel := c.boundFrom(ctx, began)
 	defer cancel()
-	return c.enqueueOnce(ctx, j, unanswered)
+	r, err := c.enqueueOnce(ctx, j, unanswered)
+	if err == nil {
+		c.teller.enqueued(r)
+	}
+	return r, err
 }
 
 // enqueueOnce stores a job unless one of its ID is there, and tries until ctx

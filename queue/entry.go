@@ -128,6 +128,9 @@ func (c *core) settleEntry(ctx context.Context, d *delivery, s settlement) error
 	}
 	d.release(how, err)
 	c.logSettled(d, s, how, 0, err)
+	if c.teller.heed(); err == nil {
+		c.teller.settled(d, s, how, "")
+	}
 	return err
 }
 

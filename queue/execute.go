@@ -68,6 +68,9 @@ func (x *executor) execute(d *delivery, slot *string, processed func(error)) {
 	ctx, cancel := x.context(d)
 	d.run.ctx = ctx
 	d.run.slot.Store(slot)
+	if x.c.teller.watched() {
+		x.c.teller.tell(Event{Type: EventStarted, ID: d.id, Attempt: d.attempt, Worker: x.id})
+	}
 	var asked settlement
 	guard.Settle(func() error {
 		err := x.handle(ctx, d)
@@ -156,6 +159,9 @@ func (x *executor) settle(d *delivery, s settlement, began time.Time) {
 	how, err := x.c.settle(ctx, d, s, now, x.ack)
 	d.release(how, err)
 	x.c.logSettled(d, s, how, d.run.took, err)
+	if err == nil {
+		x.c.teller.settled(d, s, how, x.id)
+	}
 }
 
 // drop lets go of a delivery whose lease was lost.

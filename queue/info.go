@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -169,22 +170,22 @@ func (q *Queue[T]) infoOf(m *jetstream.RawStreamMsg) Info[T] {
 }
 
 // listenForControl answers what other processes ask a worker about its jobs.
-func (c *core) listenForControl(k *keeper, worker string) (*nats.Subscription, error) {
+func (c *core) listenForControl(k *keeper, worker string, other func(verb string, m *nats.Msg)) (*nats.Subscription, error) {
+	c.teller.heed()
 	return c.nc.Subscribe(c.names.control("*"), func(m *nats.Msg) {
-		seq, ok := parseUint(string(m.Data))
-		if !ok {
-			return
-		}
-		switch m.Subject {
-		case c.names.control(cancelVerb):
+		seq, _ := parseUint(string(m.Data))
+		switch verb := strings.TrimPrefix(m.Subject, c.names.ctl); verb {
+		case cancelVerb:
 			if k.cancel(seq, time.Now()) {
 				_ = m.Respond(nil) // who asked waits for nothing else
 			}
-		case c.names.control(findVerb):
+		case findVerb:
 			if d := k.find(seq); d != nil {
 				answer, _ := json.Marshal(foundJob{worker, d.run.slot.Load() != nil})
 				_ = m.Respond(answer)
 			}
+		default:
+			other(verb, m)
 		}
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/jetjobs/jetjobs/jobs"
 )
 
@@ -131,7 +133,7 @@ func (j *Job[T]) runOne(ctx context.Context, d *delivery) jobs.Result {
 
 	d.ctx, d.cancel = context.WithCancelCause(ctx)
 	x.keeper.add(d)
-	if control, err := c.listenForControl(x.keeper, x.id); err == nil {
+	if control, err := c.listenForControl(x.keeper, x.id, func(string, *nats.Msg) {}); err == nil {
 		defer control.Unsubscribe()
 	}
 	result := jobs.CancelledWith(fmt.Sprintf("job %q was not worked on to its end", d.id))
@@ -174,6 +176,10 @@ func (j *Job[T]) work(ctx context.Context, drain bool) (int, error) {
 	w.grace, w.pace.slots = w.info.Grace, w.concurrency
 	j.q.c.log.Info("working", "concurrency", w.concurrency)
 	n, err := w.run(ctx)
+	if err == nil && !drain && ctx.Err() == nil { // by StopWorker
+		j.q.c.log.Info("stopped by another process", "worker", w.id, "done", n)
+		<-ctx.Done()
+	}
 	j.q.c.log.Info("stopped working", "done", n)
 	return n, err
 }

@@ -24,12 +24,17 @@ const (
 
 const maxIDLength = 256
 
+const defaultNamespace = "jobs"
+
 // names says what a queue is called on the server. All of it is fixed here.
 type names struct {
 	queue  string
 	stream string // jobs_q_orders
 	prefix string // jobs.q.orders.
 	ctl    string // jobs.ctl.orders.
+	ev     string // jobs.ev.orders.
+
+	progress string // jobs.progress.orders.*: of work items
 }
 
 func newNames(namespace, queue string) names {
@@ -38,6 +43,9 @@ func newNames(namespace, queue string) names {
 		stream: namespace + "_q_" + queue,
 		prefix: namespace + ".q." + queue + ".",
 		ctl:    namespace + ".ctl." + queue + ".",
+		ev:     namespace + ".ev." + queue + ".",
+
+		progress: namespace + ".progress." + queue + ".*",
 	}
 }
 
@@ -69,6 +77,9 @@ func (n names) counter(state string) string { return "count_" + state }
 
 // control is the core subject on which all workers of the queue listen.
 func (n names) control(verb string) string { return n.ctl + verb }
+
+// event is the core subject on which events of a type are sent.
+func (n names) event(kind string) string { return n.ev + kind }
 
 // parse splits a subject of the queue.
 func (n names) parse(subject string) (state string, priority int, token string, ok bool) {

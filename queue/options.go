@@ -93,7 +93,7 @@ var defaultBackoff = backoff.Exponential{First: time.Second, Max: time.Hour, Fac
 
 // withDefaults fills in what the server does not know.
 func (o Options) withDefaults() Options {
-	o.Namespace = cmp.Or(o.Namespace, "jobs")
+	o.Namespace = cmp.Or(o.Namespace, defaultNamespace)
 	o.MaxAttempts = cmp.Or(o.MaxAttempts, 20)
 	o.MaxInterruptions = cmp.Or(o.MaxInterruptions, 5)
 	o.Codec = cmp.Or(o.Codec, JSON)

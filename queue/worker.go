@@ -25,6 +25,8 @@ type worker struct {
 	concurrency int
 	grace       time.Duration
 	drain       bool // end when nothing is waiting
+	began       time.Time
+	halt        func() // as if the caller's context had ended
 
 	slots sync.WaitGroup
 	back  sync.WaitGroup // jobs on their way back
@@ -43,6 +45,7 @@ type worker struct {
 	generation int // grows with each job that ends, so that draining looks again
 	pace       pace
 	stopping   bool
+	quiet      bool      // it takes nothing new
 	warnAt     time.Time // a refusal is logged, but not before
 	err        error     // why it can't go on
 }
@@ -58,6 +61,9 @@ const (
 // run works until ctx ends, or until nothing is waiting if it drains, and
 // returns how many jobs handlers have had to their end.
 func (w *worker) run(ctx context.Context) (int, error) {
+	w.began = time.Now()
+	ctx, w.halt = context.WithCancel(ctx)
+	defer w.halt()
 	w.poke = make(chan struct{}, 1)
 	w.ready = sync.NewCond(&w.mu)
 	w.keeper, w.acks = newKeeper(w.c), newAcker(w.c)
@@ -76,6 +82,8 @@ func (w *worker) run(ctx context.Context) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	w.c.teller.tell(Event{Type: EventWorkerUp, Worker: w.id})
+	defer w.c.teller.tell(Event{Type: EventWorkerDown, Worker: w.id})
 	for range w.concurrency {
 		w.slots.Go(w.slot)
 	}
@@ -133,7 +141,7 @@ func (w *worker) help(ctx context.Context) (end func()) {
 // listen subscribes to what workers are told. What it returns ends all of it,
 // also after an error.
 func (w *worker) listen() (end func(), err error) {
-	control, err := w.c.listenForControl(w.keeper, w.id)
+	control, err := w.c.listenForControl(w.keeper, w.id, w.control)
 	if err != nil {
 		return func() {}, err
 	}
@@ -193,6 +201,7 @@ func (w *worker) forgetPulls() {
 // returns when to look again.
 func (w *worker) look(now time.Time) (in time.Duration, end bool, err error) {
 	expiry := w.c.pullExpiry()
+	w.hush()
 	for _, l := range w.staleLanes(now) {
 		if err := w.c.listenAgain(l, &w.mu, w.receive); err != nil {
 			return 0, false, err
@@ -233,7 +242,7 @@ func (w *worker) staleLanes(now time.Time) (stale []*lane) {
 		if l.pulls.overdue(now, w.c.pullExpiry()+2*time.Second) {
 			l.giveUp()
 		}
-		if l.stale {
+		if l.stale && !w.quiet {
 			stale = append(stale, l)
 		}
 	}

@@ -1,0 +1,203 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/jetjobs/jetjobs/internal/wirename"
+)
+
+// Watch tells what happens to the queue, in all processes, until ctx ends: what
+// happens after it has returned. Workers that are there come first, each as
+// EventWorkerUp.
+//
+// Events are sent only while somebody watches, and are hints: one may be lost with
+// a connection, and what a slow watcher misses is counted in the next Event. A
+// Those of one process come in order. A
+// process that has never enqueued or worked before may be heard only two seconds
+// after its first job. Range over the sequence once.
+func (q *Queue[T]) Watch(ctx context.Context) (iter.Seq[Event], error) {
+	w := &watcher{c: q.c, events: make(chan Event, 8192), seen: map[string]int{}}
+	if err := w.begin(ctx); err != nil {
+		return nil, q.c.wrap("watch", err)
+	}
+	return func(yield func(Event) bool) {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case e := <-w.events:
+				if !yield(e) {
+					w.end()
+					return
+				}
+			}
+		}
+	}, nil
+}
+
+// A watcher is one call of Watch.
+type watcher struct {
+	c      *core
+	events chan Event
+	end    func()
+
+	mu     sync.Mutex // guards the rest
+	missed int
+	round  int            // of asking who is there
+	seen   map[string]int // the round in which a worker last answered
+}
+
+// begin subscribes, and returns when those who are there know of it.
+func (w *watcher) begin(ctx context.Context) error {
+	nc := w.c.nc
+	inbox := nc.NewInbox()
+	var subs []*nats.Subscription
+	unsubscribe := func() {
+		for _, s := range subs {
+			_ = s.Unsubscribe()
+		}
+	}
+	for subject, hear := range map[string]nats.MsgHandler{
+		w.c.names.event("*"): w.hearEvent,
+		w.c.names.progress:   w.hearProgress,
+		inbox:                w.hearWorker,
+	} {
+		sub, err := nc.Subscribe(subject, hear)
+		if err != nil {
+			unsubscribe()
+			return err
+		}
+		subs = append(subs, sub)
+	}
+	answers, err := w.c.askAll(ctx, w.c.names.control(watchVerb), nil)
+	if err != nil {
+		unsubscribe()
+		return err
+	}
+	_ = answers // that they know is all
+	ctx, w.end = context.WithCancel(ctx)
+	go func() { // until ctx ends, or who ranges over the events leaves
+		defer unsubscribe()
+		every := time.NewTicker(announceEvery)
+		defer every.Stop()
+		for {
+			w.ask(inbox)
+			select {
+			case <-ctx.Done():
+				return
+			case <-every.C:
+			}
+			_ = nc.Publish(w.c.names.control(watchVerb), nil)
+		}
+	}()
+	return nil
+}
+
+// ask asks which workers are there, and tells of those that have not answered
+// twice.
+func (w *watcher) ask(inbox string) {
+	w.mu.Lock()
+	w.round++
+	for id, round := range w.seen {
+		if w.round-round > 2 {
+			delete(w.seen, id)
+			w.pushLocked(Event{Type: EventWorkerDown, Queue: w.c.names.queue, Worker: id, Time: time.Now()})
+		}
+	}
+	w.mu.Unlock()
+	_ = w.c.nc.PublishRequest(w.c.names.control(whoVerb), inbox, nil)
+}
+
+func (w *watcher) hearWorker(m *nats.Msg) {
+	var worker Worker
+	if json.Unmarshal(m.Data, &worker) != nil || worker.ID == "" {
+		return // also: nobody is there
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, known := w.seen[worker.ID]; !known {
+		w.pushLocked(Event{Type: EventWorkerUp, Queue: w.c.names.queue, Worker: worker.ID, Time: time.Now()})
+	}
+	w.seen[worker.ID] = w.round
+}
+
+func (w *watcher) hearEvent(m *nats.Msg) {
+	var e Event
+	if json.Unmarshal(m.Data, &e) != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch e.Type {
+	case EventWorkerDown:
+		delete(w.seen, e.Worker)
+	case EventWorkerUp:
+		if _, known := w.seen[e.Worker]; known {
+			return
+		}
+		w.seen[e.Worker] = w.round
+	}
+	w.pushLocked(e)
+}
+
+func (w *watcher) hearProgress(m *nats.Msg) {
+	token := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
+	e := Event{Type: EventProgress, Queue: w.c.names.queue, ID: wirename.Decode(token), Time: time.Now()}
+	if json.Valid(m.Data) {
+		e.Data = m.Data
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pushLocked(e)
+}
+
+// pushLocked hands an event to who ranges over them, or counts it.
+func (w *watcher) pushLocked(e Event) {
+	e.Missed = w.missed
+	select {
+	case w.events <- e:
+		w.missed = 0
+	default:
+		w.missed++
+	}
+}
+
+// askAll asks everybody who listens on a subject, and returns their answers: when
+// nobody has answered for a moment, or nobody listens, or ctx has ended.
+func (c *core) askAll(ctx context.Context, subject string, data []byte) (answers [][]byte, err error) {
+	sub, err := c.nc.SubscribeSync(c.nc.NewInbox())
+	if err != nil {
+		return nil, err
+	}
+	defer sub.Unsubscribe()
+	if err := c.nc.PublishRequest(subject, sub.Subject, data); err != nil {
+		return nil, err
+	}
+	for {
+		silent, cancel := context.WithTimeout(ctx, answerWithin)
+		m, err := sub.NextMsgWithContext(silent)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return answers, context.Cause(ctx)
+		case err != nil && c.nc.IsClosed():
+			return answers, err
+		case err != nil, len(m.Data) == 0 && m.Header.Get("Status") != "": // silence, or nobody
+			return answers, nil
+		}
+		answers = append(answers, m.Data)
+	}
+}
+
+// answerWithin is how long nobody has to answer to be taken for all having done.
+const answerWithin = 150 * time.Millisecond

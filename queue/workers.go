@@ -1,0 +1,204 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A Worker is a call of RunContinuous or RunUntilEmpty in some process.
+type Worker struct {
+	ID          string       `json:"id"` // host, process and six random characters
+	Host        string       `json:"host"`
+	PID         int          `json:"pid"`
+	Version     string       `json:"version"` // of the program's module
+	Queue       string       `json:"queue"`
+	Job         string       `json:"job"`         // as its jobs.Runner or host calls it
+	Concurrency int          `json:"concurrency"` // its slots
+	Busy        int          `json:"busy"`        // of them
+	Buffered    int          `json:"buffered"`    // jobs that wait for a slot
+	Done        int          `json:"done"`        // jobs that handlers have had to their end
+	Since       time.Time    `json:"since"`
+	Quiet       bool         `json:"quiet"`   // it takes nothing new, see QuietWorker
+	Running     []RunningJob `json:"running"` // at most 1,000
+}
+
+// A RunningJob is a job in a slot of a worker.
+type RunningJob struct {
+	ID      string    `json:"id"`
+	Attempt int       `json:"attempt"`
+	Since   time.Time `json:"since"` // when the worker got it
+}
+
+const mostRunning = 1000
+
+// What all workers are asked on the control subjects, and what one of them, by its
+// ID, is told.
+const (
+	watchVerb  = "watch"
+	whoVerb    = "who"
+	quietVerb  = "quiet"
+	resumeVerb = "resume"
+	stopVerb   = "stop"
+)
+
+// Workers asks who works on the queue. Nothing is stored anywhere: a worker that
+// has ended, however it did, does not answer. It takes 0.15 s after the last
+// answer, and no time if there is no worker.
+func (q *Queue[T]) Workers(ctx context.Context) ([]Worker, error) {
+	ctx, cancel := q.c.bound(ctx)
+	defer cancel()
+	answers, err := q.c.askAll(ctx, q.c.names.control(whoVerb), nil)
+	if err != nil {
+		return nil, q.c.wrap("workers", err)
+	}
+	var all []Worker
+	for _, data := range answers {
+		var w Worker
+		if json.Unmarshal(data, &w) == nil && w.ID != "" {
+			all = append(all, w)
+		}
+	}
+	slices.SortFunc(all, func(a, b Worker) int { return cmp.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+// QuietWorker makes a worker take nothing new, until ResumeWorker or its end; it
+// goes on with what it has. The error is ErrNotFound if no worker has the ID.
+func (q *Queue[T]) QuietWorker(ctx context.Context, id string) error {
+	return q.c.wrap("quiet", q.c.tellOne(ctx, quietVerb, id))
+}
+
+// ResumeWorker ends QuietWorker.
+func (q *Queue[T]) ResumeWorker(ctx context.Context, id string) error {
+	return q.c.wrap("resume", q.c.tellOne(ctx, resumeVerb, id))
+}
+
+// StopWorker makes a worker stop as the end of its context does: what it runs has
+// the grace, and the rest goes back. RunContinuous does not return before its
+// context ends, so that nobody starts it again.
+func (q *Queue[T]) StopWorker(ctx context.Context, id string) error {
+	return q.c.wrap("stop", q.c.tellOne(ctx, stopVerb, id))
+}
+
+// tellOne tells one worker something. It answers at once.
+func (c *core) tellOne(ctx context.Context, verb, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*askFor)
+	defer cancel()
+	if _, err := c.nc.RequestWithContext(ctx, c.names.control(verb), []byte(id)); err != nil {
+		return fmt.Errorf("worker %q: %w", id, ErrNotFound)
+	}
+	return nil
+}
+
+// control does what another process asks of all workers or tells this one.
+func (w *worker) control(verb string, m *nats.Msg) {
+	if verb == whoVerb {
+		answer, _ := json.Marshal(w.describe())
+		_ = m.Respond(answer)
+		return
+	}
+	if string(m.Data) != w.id {
+		return
+	}
+	switch verb {
+	case quietVerb, resumeVerb:
+		w.mu.Lock()
+		w.quiet = verb == quietVerb
+		w.mu.Unlock()
+		w.nudge()
+	case stopVerb:
+		w.halt()
+	default:
+		return
+	}
+	w.c.log.Info("worker is told: "+verb, "worker", w.id)
+	_ = m.Respond(nil)
+}
+
+// describe says what this worker is and does.
+func (w *worker) describe() Worker {
+	d := Worker{
+		ID: w.id, Host: host(), PID: os.Getpid(), Version: programVersion(), Queue: w.c.names.queue, Job: w.info.Name,
+		Concurrency: w.concurrency, Done: int(w.processed.Load()), Since: w.began, Running: w.keeper.inSlots(mostRunning),
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	d.Busy, d.Buffered, d.Quiet = w.running, w.buffered, w.quiet
+	return d
+}
+
+// inSlots lists the jobs that handlers have.
+func (k *keeper) inSlots(most int) []RunningJob {
+	all := []RunningJob{}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for d := k.list.lease.next; d != &k.list && len(all) < most; d = d.lease.next {
+		if d.run.slot.Load() != nil {
+			all = append(all, RunningJob{d.id, d.attempt, d.arrived})
+		}
+	}
+	return all
+}
+
+// hush closes the lanes of a worker that is told to be quiet; what came before
+// stays. Their next use listens anew.
+func (w *worker) hush() {
+	w.mu.Lock()
+	quiet := w.quiet
+	var open []*lane
+	for _, l := range w.lanes {
+		if quiet && !l.stale {
+			open = append(open, l)
+		}
+	}
+	w.mu.Unlock()
+	if len(open) == 0 {
+		return
+	}
+	closeLanes(open)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range open {
+		l.giveUp()
+	}
+}
+
+// programVersion is that of the module of this program.
+var programVersion = sync.OnceValue(func() string {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		return info.Main.Version
+	}
+	return ""
+})
+
+// Queues lists the queues of a namespace on the server, by name. The empty
+// namespace is "jobs".
+func Queues(ctx context.Context, js jetstream.JetStream, namespace string) ([]string, error) {
+	prefix := cmp.Or(namespace, defaultNamespace) + "_q_"
+	var all []string
+	names := js.StreamNames(ctx)
+	for name := range names.Name() {
+		if queue, ok := strings.CutPrefix(name, prefix); ok {
+			all = append(all, queue)
+		}
+	}
+	if err := names.Err(); err != nil {
+		return nil, fmt.Errorf("queues: %w", err)
+	}
+	slices.Sort(all)
+	return all, nil
+}
