@@ -28,10 +28,11 @@ var mayImport = map[string][]string{
 	"internal/wirename": {},
 	"internal/codec":    {},
 	"internal/apilevel": {},
+	"internal/tracing":  {}, // the only one that knows OpenTelemetry
 
 	// A queue job is a jobs.Job. Queue, lock and bus don't know each other, so
 	// that each can be used alone.
-	"queue": {"jobs", "internal/guard", "internal/backoff", "internal/wirename", "internal/codec", "internal/apilevel"},
+	"queue": {"jobs", "internal/tracing", "internal/guard", "internal/backoff", "internal/wirename", "internal/codec", "internal/apilevel"},
 	"lock":  {"jobs", "internal/guard", "internal/backoff", "internal/apilevel"},
 	"bus":   {"internal/guard", "internal/backoff", "internal/wirename", "internal/codec", "internal/apilevel"},
 
@@ -57,8 +58,9 @@ var serverUsers = []string{"hosting/natsd", "internal/natstest"}
 var outside = []string{
 	"github.com/nats-io/nats.go", "github.com/nats-io/nkeys", "github.com/nats-io/nuid", "github.com/klauspost/compress", // nats.go itself
 	"golang.org/x/crypto", "golang.org/x/sys", // nats.go: nkeys and TLS
-	"github.com/synadia-io/orbit.go", // atomic batches and batched direct gets, which nats.go lacks
-	"github.com/robfig/cron/v3",      // the grammar of cron expressions
+	"github.com/synadia-io/orbit.go",                           // atomic batches and batched direct gets, which nats.go lacks
+	"github.com/robfig/cron/v3",                                // the grammar of cron expressions
+	"go.opentelemetry.io/otel", "github.com/cespare/xxhash/v2", // W3C trace context, by its API only
 }
 
 type pkg struct {

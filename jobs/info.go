@@ -17,6 +17,7 @@ type Info struct {
 	ID       string // of the run: short, random, unique
 	Number   int    // of the run within its instance, from 1
 	Instance int    // index of the instance, from 0 to Options.Instances − 1
+	Queue    string // if the run is a job of a queue: ID is the job's, and Number the attempt
 
 	// Stopping is closed when the Runner is asked to stop: Grace is left until the context of the run
 	// ends. A run that works through a long list may look here whether to take the next item.

@@ -107,3 +107,17 @@ func TestDefaultLoggerIsTheOneAtTheTimeOfWriting(t *testing.T) {
 	require.Contains(t, out.String(), "msg=hello job=clean run=")
 	require.Contains(t, out.String(), `msg=hello job="by hand" run=r1`)
 }
+
+func TestLogHandlerAddsTheKeysOfARun(t *testing.T) {
+	var log bytes.Buffer
+	logger := slog.New(jobs.NewLogHandler(slog.NewTextHandler(&log, nil)))
+	var id string
+	runner := newRunner(t, jobs.ErrFunc(func(ctx context.Context) error {
+		info, _ := jobs.FromContext(ctx)
+		id = info.ID
+		logger.InfoContext(ctx, "in")
+		return nil
+	}), quiet(jobs.Options{Name: "import"}))
+	runner.RunOnce(t.Context())
+	require.Contains(t, log.String(), "msg=in job=import run="+id)
+}

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/jetjobs/jetjobs/internal/tracing"
 	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
@@ -115,7 +116,7 @@ func (c *core) newMessage(j newJob) *nats.Msg {
 }
 
 func (c *core) enqueue(ctx context.Context, data []byte, opts []EnqueueOption) (Receipt, error) {
-	j, err := c.newJob(data, opts)
+	j, err := c.newJob(data, traced(ctx, opts))
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -211,6 +212,15 @@ func (c *core) whose(j newJob, last *stored) (ours bool, state State) {
 	return err == nil && h.get(headerEnqueued) == j.header.get(headerEnqueued), state
 }
 
+// traced adds the trace of ctx to what is stored, if there is one.
+func traced(ctx context.Context, opts []EnqueueOption) []EnqueueOption {
+	parent, state := tracing.Headers(ctx)
+	if parent == "" {
+		return opts
+	}
+	return append(opts[:len(opts):len(opts)], enqueueOption(func(s *spec) { s.traceParent, s.traceState = parent, state }))
+}
+
 // header is what the options store with the job; understand reads it.
 func (s *spec) header() header {
 	h := header{}
@@ -232,6 +242,12 @@ func (s *spec) header() header {
 	if len(s.properties) > 0 {
 		data, _ := json.Marshal(s.properties) // strings always marshal
 		h.set(headerProperties, string(data))
+	}
+	if s.traceParent != "" {
+		h.set(tracing.Parent, s.traceParent)
+		if s.traceState != "" {
+			h.set(tracing.State, s.traceState)
+		}
 	}
 	if s.copyOf != "" {
 		h.set(headerCopyOf, wirename.Encode(s.copyOf))

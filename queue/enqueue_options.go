@@ -110,6 +110,8 @@ type spec struct {
 	properties  map[string]string
 	replace     bool
 	copyOf      string
+
+	traceParent, traceState string
 }
 
 func (s *spec) set(option string) {

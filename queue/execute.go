@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jetjobs/jetjobs/internal/guard"
+	"github.com/jetjobs/jetjobs/internal/tracing"
 	"github.com/jetjobs/jetjobs/jobs"
 )
 
@@ -97,8 +98,11 @@ func (x *executor) execute(d *delivery, slot *string, processed func(error)) {
 // context is the handler's.
 func (x *executor) context(d *delivery) (context.Context, context.CancelFunc) {
 	info := x.info
-	info.ID, info.Number = d.id, d.attempt
+	info.ID, info.Number, info.Queue = d.id, d.attempt, x.c.names.queue
 	ctx := jobs.NewContext(d.ctx, info, func() *slog.Logger { return x.c.log.With("id", d.id, "attempt", d.attempt) })
+	if parent := d.header.get(tracing.Parent); parent != "" {
+		ctx = tracing.Context(ctx, parent, d.header.get(tracing.State))
+	}
 	timeout := x.timeout
 	if d.timeout > 0 {
 		timeout = d.timeout

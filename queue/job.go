@@ -203,7 +203,10 @@ func (j *Job[T]) executor(ctx context.Context) executor {
 			if err != nil {
 				return err
 			}
-			return j.handle(ctx, e)
+			if len(j.q.c.opts.Middleware) == 0 {
+				return j.handle(ctx, e)
+			}
+			return j.q.c.throughWork(ctx, e, func(ctx context.Context) error { return j.handle(ctx, e) })
 		},
 	}
 }

@@ -75,6 +75,10 @@ type Options struct {
 	// Codec makes payloads of values. Default: JSON.
 	Codec Codec
 
+	// Middleware wraps what this process enqueues and works on; the first is the
+	// outermost. Default: none.
+	Middleware []Middleware
+
 	// Timeout limits a call whose context has no deadline: how long Enqueue
 	// waits for a server that is away. Default: 30 s.
 	Timeout time.Duration

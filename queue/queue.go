@@ -41,12 +41,41 @@ func (q *Queue[T]) Name() string { return q.c.names.queue }
 // When the error says that there was no answer, the job may be stored all the
 // same; Receipt.ID then is the ID to try again with.
 func (q *Queue[T]) Enqueue(ctx context.Context, value T, opts ...EnqueueOption) (Receipt, error) {
+	if q.c.wrapsEnqueue() {
+		receipts, err := q.enqueueManyThrough(ctx, []Item[T]{{value, opts}}, func(ctx context.Context, items []Item[T]) ([]Receipt, error) {
+			r, err := q.enqueue(ctx, items[0].Value, items[0].Options)
+			return []Receipt{r}, err
+		})
+		if len(receipts) == 0 {
+			receipts = []Receipt{{}}
+		}
+		return receipts[0], q.c.wrap("enqueue", err)
+	}
+	receipt, err := q.enqueue(ctx, value, opts)
+	return receipt, q.c.wrap("enqueue", err)
+}
+
+func (q *Queue[T]) enqueue(ctx context.Context, value T, opts []EnqueueOption) (Receipt, error) {
 	data, err := q.encode(value)
 	if err != nil {
-		return Receipt{}, q.c.wrap("enqueue", err)
+		return Receipt{}, err
 	}
-	receipt, err := q.c.enqueue(ctx, data, opts)
-	return receipt, q.c.wrap("enqueue", err)
+	return q.c.enqueue(ctx, data, opts)
+}
+
+// enqueueManyThrough stores items through the middleware.
+func (q *Queue[T]) enqueueManyThrough(ctx context.Context, items []Item[T], store func(context.Context, []Item[T]) ([]Receipt, error)) ([]Receipt, error) {
+	drafts := make([]*Draft, len(items))
+	for i, item := range items {
+		drafts[i] = newDraft(item.Value, item.Options)
+	}
+	return q.c.throughEnqueue(ctx, drafts, func(ctx context.Context) ([]Receipt, error) {
+		final := make([]Item[T], len(items))
+		for i, item := range items {
+			final[i] = Item[T]{item.Value, drafts[i].options(item.Options)}
+		}
+		return store(ctx, final)
+	})
 }
 
 // EnqueueMany stores many jobs, in atomic batches of up to 1,000 jobs and 8 MiB in
@@ -58,18 +87,28 @@ func (q *Queue[T]) Enqueue(ctx context.Context, value T, opts ...EnqueueOption) 
 //
 // Everything is checked before anything is stored.
 func (q *Queue[T]) EnqueueMany(ctx context.Context, items []Item[T]) ([]Receipt, error) {
+	store := q.enqueueMany
+	if q.c.wrapsEnqueue() {
+		store = func(ctx context.Context, items []Item[T]) ([]Receipt, error) {
+			return q.enqueueManyThrough(ctx, items, q.enqueueMany)
+		}
+	}
+	receipts, err := store(ctx, items)
+	return receipts, q.c.wrap("enqueue many", err)
+}
+
+func (q *Queue[T]) enqueueMany(ctx context.Context, items []Item[T]) ([]Receipt, error) {
 	jobs := make([]newJob, len(items))
 	for i, item := range items {
 		data, err := q.encode(item.Value)
 		if err == nil {
-			jobs[i], err = q.c.newJob(data, item.Options)
+			jobs[i], err = q.c.newJob(data, traced(ctx, item.Options))
 		}
 		if err != nil {
-			return nil, q.c.wrap("enqueue many", itemError{i, err})
+			return nil, itemError{i, err}
 		}
 	}
-	receipts, err := q.c.enqueueMany(ctx, jobs)
-	return receipts, q.c.wrap("enqueue many", err)
+	return q.c.enqueueMany(ctx, jobs)
 }
 
 // An Item is one job of EnqueueMany.
