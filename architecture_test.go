@@ -46,12 +46,13 @@ var mayImport = map[string][]string{
 	// The embedded server adds 15 MB to a binary, so it is alone.
 	"hosting/natsd": {},
 
-	// Real servers for tests.
+	// Real servers for tests, ours and our users'.
 	"internal/natstest": {"hosting/natsd"},
+	"queue/queuetest":   {"queue", "internal/natstest"},
 }
 
 // serverUsers are the only packages that may link nats-server.
-var serverUsers = []string{"hosting/natsd", "internal/natstest"}
+var serverUsers = []string{"hosting/natsd", "internal/natstest", "queue/queuetest"}
 
 // outside is what our packages may depend on, by the first part of the path.
 // Test dependencies don't count.

@@ -1,0 +1,200 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queuetest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jetjobs/jetjobs/queue"
+)
+
+// A job is what matchers look at.
+type job struct {
+	id, correlation       string
+	priority, maxAttempts int
+	due                   time.Time
+	properties            map[string]string
+}
+
+// A Matcher wants something of a job besides its value. It returns what differs,
+// or "".
+type Matcher func(j job) string
+
+func differs[V comparable](what string, want, got V) string {
+	if want == got {
+		return ""
+	}
+	return fmt.Sprintf("%s: want %v, got %v", what, want, got)
+}
+
+// ID wants a job with this ID.
+func ID(id string) Matcher { return func(j job) string { return differs("ID", id, j.id) } }
+
+// Priority wants a job of this priority.
+func Priority(p int) Matcher {
+	return func(j job) string { return differs("priority", p, j.priority) }
+}
+
+// MaxAttempts wants a job with so many attempts.
+func MaxAttempts(n int) Matcher {
+	return func(j job) string { return differs("max attempts", n, j.maxAttempts) }
+}
+
+// CorrelationID wants a job with this correlation ID.
+func CorrelationID(id string) Matcher {
+	return func(j job) string { return differs("correlation ID", id, j.correlation) }
+}
+
+// Property wants a job with this property.
+func Property(key, value string) Matcher {
+	return func(j job) string { return differs("property "+key, value, j.properties[key]) }
+}
+
+// DueAt wants a job that is due at this time, give or take a second; the zero time
+// is for one that is not delayed.
+func DueAt(at time.Time) Matcher {
+	return func(j job) string {
+		if at.IsZero() == j.due.IsZero() && at.Sub(j.due).Abs() <= time.Second {
+			return ""
+		}
+		return fmt.Sprintf("due: want %s, got %s", stamp(at), stamp(j.due))
+	}
+}
+
+// DueIn is DueAt of so long from now.
+func DueIn(d time.Duration) Matcher { return DueAt(time.Now().Add(d)) }
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "at once"
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+// RequireEnqueued fails the test unless a job with this value, and all that the
+// matchers want, is waiting, running or due later; it returns the first one. It
+// takes nothing. Else it says of the job that is nearest what differs.
+func RequireEnqueued[T any](t testing.TB, q *queue.Queue[T], want T, matchers ...Matcher) queue.Info[T] {
+	t.Helper()
+	all := unfinished(t, q)
+	var nearest []string
+	for _, i := range all {
+		diff := slices.Concat(diffValue(want, i.Value), diffJob(i, matchers))
+		if len(diff) == 0 {
+			return i
+		}
+		if nearest == nil || len(diff) < len(nearest)-1 {
+			nearest = append([]string{fmt.Sprintf("the nearest, job %q, differs:", i.ID)}, diff...)
+		}
+	}
+	if nearest == nil {
+		nearest = []string{"nothing is enqueued at all"}
+	}
+	t.Fatalf("queue %q has no such job among %d: want value %s\n  %s", q.Name(), len(all), show(want), strings.Join(nearest, "\n  "))
+	return queue.Info[T]{}
+}
+
+// RequireNotEnqueued fails the test if a job with this value, and all that the
+// matchers want, is waiting, running or due later.
+func RequireNotEnqueued[T any](t testing.TB, q *queue.Queue[T], value T, matchers ...Matcher) {
+	t.Helper()
+	for _, i := range unfinished(t, q) {
+		if len(diffValue(value, i.Value)) == 0 && len(diffJob(i, matchers)) == 0 {
+			t.Fatalf("queue %q has job %q, which is %s, with value %s: want none", q.Name(), i.ID, i.State, show(value))
+		}
+	}
+}
+
+// RequireEnqueuedMany fails the test unless exactly these values, in any order, are
+// waiting, running or due later.
+func RequireEnqueuedMany[T any](t testing.TB, q *queue.Queue[T], want ...T) {
+	t.Helper()
+	var surplus []string
+	missing := slices.Clone(want)
+	for _, i := range unfinished(t, q) {
+		at := slices.IndexFunc(missing, func(w T) bool { return len(diffValue(w, i.Value)) == 0 })
+		if at < 0 {
+			surplus = append(surplus, fmt.Sprintf("job %q is too many: %s", i.ID, show(i.Value)))
+			continue
+		}
+		missing = slices.Delete(missing, at, at+1)
+	}
+	for _, w := range missing {
+		surplus = append(surplus, "missing: "+show(w))
+	}
+	if len(surplus) > 0 {
+		t.Fatalf("queue %q has other jobs than the %d wanted\n  %s", q.Name(), len(want), strings.Join(surplus, "\n  "))
+	}
+}
+
+func unfinished[T any](t testing.TB, q *queue.Queue[T]) (all []queue.Info[T]) {
+	t.Helper()
+	states := []queue.State{queue.Waiting, queue.Running, queue.Later}
+	for i, err := range q.List(t.Context(), queue.Filter{States: states}) {
+		if err != nil {
+			t.Fatalf("list queue %q: %v", q.Name(), err)
+		}
+		all = append(all, i)
+	}
+	return all
+}
+
+func diffJob[T any](i queue.Info[T], matchers []Matcher) (diff []string) {
+	j := job{i.ID, i.CorrelationID, i.Priority, i.MaxAttempts, i.Due, i.Properties}
+	for _, m := range matchers {
+		if d := m(j); d != "" {
+			diff = append(diff, d)
+		}
+	}
+	return diff
+}
+
+// diffValue compares what is enqueued, which has been through the codec: so what
+// JSON makes the same is the same. Of objects it names the fields.
+func diffValue[T any](want, got T) []string {
+	if reflect.DeepEqual(want, got) {
+		return nil
+	}
+	a, errA := json.Marshal(want)
+	b, errB := json.Marshal(got)
+	if errA == nil && errB == nil && bytes.Equal(a, b) {
+		return nil
+	}
+	var fieldsA, fieldsB map[string]json.RawMessage
+	if json.Unmarshal(a, &fieldsA) != nil || json.Unmarshal(b, &fieldsB) != nil || fieldsA == nil || fieldsB == nil {
+		return []string{fmt.Sprintf("value: want %s, got %s", show(want), show(got))}
+	}
+	names := maps.Clone(fieldsA)
+	maps.Copy(names, fieldsB)
+	var diff []string
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if !bytes.Equal(fieldsA[name], fieldsB[name]) {
+			diff = append(diff, fmt.Sprintf("value.%s: want %s, got %s", name, orNone(fieldsA[name]), orNone(fieldsB[name])))
+		}
+	}
+	return diff
+}
+
+func orNone(data []byte) string {
+	if data == nil {
+		return "none"
+	}
+	return string(data)
+}
+
+func show(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprintf("%+v", v)
+	}
+	return string(data)
+}
