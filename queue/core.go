@@ -31,6 +31,7 @@ type core struct {
 	log        *slog.Logger
 	late       error // the cause of a context that Options.Timeout ended
 
+	publisher  publisher
 	group      grouper
 	waiters    waiters
 	teller     teller
@@ -51,7 +52,7 @@ func newCore(js jetstream.JetStream, n names, opts Options) *core {
 		late: fmt.Errorf("no answer within Options.Timeout %s: %w", opts.Timeout, context.DeadlineExceeded),
 	}
 	c.group.c, c.group.all = c, make(chan struct{}, 1)
-	c.waiters.c, c.teller.c = c, c
+	c.publisher.nc, c.waiters.c, c.teller.c = c.nc, c, c
 	return c
 }
 
@@ -92,9 +93,7 @@ const oneTry = 2 * time.Second
 // publish stores m, once, and tells apart: stored, refused by its
 // compare-and-set (errMoved), unknown (errUnanswered), refused for good.
 func (c *core) publish(ctx context.Context, m *nats.Msg) error {
-	try, cancel := context.WithTimeout(ctx, min(oneTry, c.opts.Timeout))
-	defer cancel()
-	answer, err := c.nc.RequestMsgWithContext(try, m)
+	answer, err := c.publisher.publish(ctx, m, min(oneTry, c.opts.Timeout))
 	if err != nil {
 		return unanswered(err)
 	}
