@@ -163,6 +163,21 @@ func TestCallerOfAGroupLeavesWhenItsContextEnds(t *testing.T) {
 	})
 }
 
+// What a publish takes is measured also while batches are sent: a time in which
+// the machine was busy does not make every later enqueue slow.
+func TestGroupingEndsWhenPublishesAreFastAgain(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		groups(q)
+		began := time.Now()
+		for rounds := 0; q.c.group.pays(100); rounds++ {
+			require.Less(t, rounds, 1000)
+			require.Empty(t, together(q, 100, func(int) string { return "v" }, t))
+			time.Sleep(100 * time.Millisecond)
+		}
+		require.Greater(t, time.Since(began), probeEvery, "not before it was looked at")
+	})
+}
+
 func TestBatchMustPay(t *testing.T) {
 	g := func(single, batch time.Duration) *grouper {
 		var g grouper

@@ -34,7 +34,7 @@ type place struct {
 	turn    uint64 // which call has it: of a late answer it tells that it is too late
 	waiting bool   // for the answer to this turn
 	answer  *nats.Msg
-	told    chan struct{} // that there is an answer; has room for it
+	told    chan struct{} // that there is an answer, or will be none; has room for it
 	patient *time.Timer
 }
 
@@ -56,6 +56,7 @@ func (p *publisher) publish(ctx context.Context, m *nats.Msg, limit time.Duratio
 	here.patient.Reset(limit)
 	select {
 	case <-here.told:
+		err = nats.ErrConnectionClosed // if there is no answer
 	case <-ctx.Done():
 		err = ctx.Err()
 	case <-here.patient.C:
@@ -107,8 +108,21 @@ func (p *publisher) listenLocked() error {
 	if err := sub.SetPendingLimits(-1, -1); err != nil { // what comes was asked for
 		return fmt.Errorf("listen for answers: %w", err)
 	}
+	sub.SetClosedHandler(func(string) { p.end() })
 	p.inbox = inbox
 	return nil
+}
+
+// end tells all who wait that the connection is closed.
+func (p *publisher) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, here := range p.all {
+		if here.waiting {
+			here.waiting = false
+			here.told <- struct{}{}
+		}
+	}
 }
 
 // hear hands an answer to the call that waits for it, if it still does.
