@@ -52,7 +52,8 @@
 // priority may be taken in the moment before a higher one arrives, and what is
 // retried or handed back waits behind those already waiting. A worker takes a few
 // jobs in advance, as many as it finishes in 20 ms, and hands back those that it
-// could not start within 0.1 s because its handlers turned out to be slower.
+// could not start within 80 ms because its handlers turned out to be slower, so that
+// none waits here for more than 0.1 s while another worker has a free slot.
 //
 // No more than MaxRunning jobs of a priority run at a time, over all processes.
 //

@@ -50,13 +50,8 @@ type worker struct {
 	err        error     // why it can't go on
 }
 
-const (
-	// settleGrace is how long telling the server may take after the grace.
-	settleGrace = 5 * time.Second
-	// spillAfter is how long a job may wait behind busy slots in this process
-	// before it is handed back for others.
-	spillAfter = 100 * time.Millisecond
-)
+// settleGrace is how long telling the server may take after the grace.
+const settleGrace = 5 * time.Second
 
 // run works until ctx ends, or until nothing is waiting if it drains, and
 // returns how many jobs handlers have had to their end.
@@ -200,26 +195,24 @@ func (w *worker) forgetPulls() {
 // back what has waited too long behind busy slots, and asks for more. It
 // returns when to look again.
 func (w *worker) look(now time.Time) (in time.Duration, end bool, err error) {
-	expiry := w.c.pullExpiry()
 	w.hush()
-	for _, l := range w.staleLanes(now) {
-		if err := w.c.listenAgain(l, &w.mu, w.receive); err != nil {
-			return 0, false, err
-		}
+	spilled := w.spill(now)
+	err = w.refresh(now)
+	if len(spilled) > 0 {
+		w.back.Go(func() { w.handBack(spilled) })
+	}
+	if err != nil {
+		return 0, false, err
 	}
 	w.mu.Lock()
-	in = expiry
+	in = w.c.pullExpiry()
 	for _, l := range w.lanes {
 		if wait := l.retryAt.Sub(now); wait > 0 {
 			in = min(in, wait)
 		}
 	}
-	spilled := w.takeBackLocked(now.Add(-spillAfter))
-	if len(spilled) > 0 {
-		w.pace.spilled(now)
-	}
 	if w.watched = w.buffered > 0; w.watched {
-		in = min(in, spillAfter/2)
+		in = min(in, spillAfter/8)
 	}
 	if w.c.nc.IsClosed() && w.err == nil {
 		w.err = nats.ErrConnectionClosed
@@ -228,10 +221,17 @@ func (w *worker) look(now time.Time) (in time.Duration, end bool, err error) {
 	asks := w.asksLocked(now)
 	w.mu.Unlock()
 	w.send(asks)
-	if len(spilled) > 0 {
-		w.back.Go(func() { w.handBack(spilled) })
-	}
 	return in, end && len(spilled) == 0, err
+}
+
+// refresh listens anew for the lanes whose pulls were given up.
+func (w *worker) refresh(now time.Time) error {
+	for _, l := range w.staleLanes(now) {
+		if err := w.c.listenAgain(l, &w.mu, w.receive); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // staleLanes are those that must listen anew before they ask again.
@@ -369,31 +369,6 @@ func (w *worker) wantLocked(p int, now time.Time) int {
 		return room
 	}
 	return 0
-}
-
-// takeBackLocked takes out of the buffers what came before a time.
-func (w *worker) takeBackLocked(before time.Time) (all []*delivery) {
-	for _, l := range w.lanes {
-		for d := l.first(); d != nil && d.arrived.Before(before); d = l.first() {
-			all = append(all, l.pop())
-			w.buffered--
-		}
-	}
-	return all
-}
-
-// handBack returns jobs that were not started to the queue.
-func (w *worker) handBack(unstarted []*delivery) {
-	var group sync.WaitGroup
-	limit := make(chan struct{}, 64)
-	for _, d := range unstarted {
-		limit <- struct{}{}
-		group.Go(func() {
-			defer func() { <-limit }()
-			w.settle(d, settlement{verdict: returnJob}, d.arrived)
-		})
-	}
-	group.Wait()
 }
 
 // stop ends taking: the slots finish what they have, and what was not started

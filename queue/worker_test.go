@@ -145,34 +145,55 @@ func TestAllSlotsAreKeptBusy(t *testing.T) {
 func TestNoJobWaitsBehindALongOneWhileAnotherWorkerIsIdle(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
 		var mu sync.Mutex
+		var stuck time.Time // both slots of the first worker have long jobs
 		waits := map[string]time.Duration{}
-		interrupted := 0
+		long, interrupted := 0, 0
 		handle := func(_ context.Context, e *Entry[string]) error {
 			mu.Lock()
-			waits[e.ID()] = time.Since(e.Enqueued())
+			if waits[e.ID()] = 0; !stuck.IsZero() {
+				waits[e.ID()] = time.Since(stuck)
+			}
 			interrupted += e.Interruptions()
+			if e.Value == "long" {
+				if long++; long == 2 {
+					stuck = time.Now()
+				}
+			}
 			mu.Unlock()
 			if e.Value == "long" {
 				time.Sleep(time.Hour)
 			}
+			time.Sleep(100 * time.Microsecond)
 			return nil
 		}
 		// Short ones first, so that the first worker holds many in advance.
+		for _, batch := range [][]string{make([]string, 1000), {"long", "long"}, make([]string, 200)} {
+			_, err := q.EnqueueMany(t.Context(), Items(batch))
+			require.NoError(t, err)
+		}
 		stop := work(t, q, JobOptions{Concurrency: 2}, handle)
-		_, err := q.EnqueueMany(t.Context(), Items(make([]string, 2000)))
-		require.NoError(t, err)
-		enqueue(t, q, "long")
-		enqueue(t, q, "long")
-		_, err = q.EnqueueMany(t.Context(), Items(make([]string, 2000)))
-		require.NoError(t, err)
-		work(t, openOn(t, e.NewJetStream(), Options{}), JobOptions{Concurrency: 2}, handle)
+		for {
+			time.Sleep(time.Millisecond)
+			mu.Lock()
+			both := long == 2
+			mu.Unlock()
+			if both {
+				break
+			}
+		}
+		work(t, openOn(t, e.NewJetStream(), Options{}), JobOptions{Concurrency: 20}, handle)
 		time.Sleep(10 * time.Second)
 		mu.Lock()
-		require.Len(t, waits, 4002, "all are done but the long ones run")
+		require.Len(t, waits, 1202, "all are done but the long ones run")
 		require.Zero(t, interrupted)
+		handedBack := 0
 		for id, wait := range waits {
-			require.Less(t, wait, time.Second, id)
+			require.LessOrEqual(t, wait, 100*time.Millisecond, id)
+			if wait > 50*time.Millisecond {
+				handedBack++
+			}
 		}
+		require.Greater(t, handedBack, 10, "the first worker held some in advance")
 		mu.Unlock()
 		time.Sleep(time.Hour)
 		stop()
