@@ -72,13 +72,16 @@ func checkReplaces(jobs []newJob) error {
 func (c *core) enqueueBatch(ctx context.Context, jobs []newJob, receipts []Receipt) error {
 	// The same ID again in one batch would make the server refuse it.
 	first := map[string]int{}
-	var open, again []int // the indexes to be stored, and those of an ID once more
-	for i, j := range jobs {
-		if _, seen := first[j.token]; seen {
-			again = append(again, i)
-			continue
+	open := make([]int, 0, len(jobs)) // the indexes to be stored
+	var again []int                   // those of an ID once more
+	for i := range jobs {
+		if jobs[i].unique {
+			if _, seen := first[jobs[i].token]; seen {
+				again = append(again, i)
+				continue
+			}
+			first[jobs[i].token] = i
 		}
-		first[j.token] = i
 		open = append(open, i)
 	}
 	if err := c.storeBatch(ctx, jobs, open, receipts); err != nil {
@@ -196,7 +199,13 @@ func (c *core) publishBatch(ctx context.Context, batch []*nats.Msg) error {
 	}
 	try, cancel := context.WithTimeout(ctx, oneBatchTry)
 	defer cancel()
-	_, err := jetstreamext.PublishMsgBatch(try, c.js, batch)
+	// Without waiting for the answer to the first message the server prepares for
+	// the batch, which takes milliseconds, while the others are on their way. What is
+	// wrong with the batch is told only with that answer.
+	_, err := jetstreamext.PublishMsgBatch(try, c.js, batch, jetstreamext.BatchFlowControl{})
+	if isIncomplete(err) {
+		_, err = jetstreamext.PublishMsgBatch(try, c.js, batch)
+	}
 	if apiErr, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch apiErr.ErrorCode {
 		case jetstreamext.JSErrCodeBatchPublishIncomplete, // a part was lost on its way, as by a reconnect
@@ -206,4 +215,9 @@ func (c *core) publishBatch(ctx context.Context, batch []*nats.Msg) error {
 		return classify(apiErr)
 	}
 	return unanswered(err)
+}
+
+func isIncomplete(err error) bool {
+	apiErr, ok := errors.AsType[*jetstream.APIError](err)
+	return ok && apiErr.ErrorCode == jetstreamext.JSErrCodeBatchPublishIncomplete
 }

@@ -16,13 +16,15 @@ type pace struct {
 	slots int
 	extra int // jobs to hold ready
 
+	last  time.Time     // when a job was last finished
 	since time.Time     // the measurement's begin
 	count int           // jobs finished since
 	busy  time.Duration // that they took together
 	size  int           // of a payload, smoothed
 
-	calm  time.Time     // nothing is held ready before: jobs had to be handed back
-	storm time.Duration // how long that lasted last time
+	calm    time.Time     // no more than ceiling is held ready before: jobs had to be handed back
+	storm   time.Duration // how long that lasted last time
+	ceiling int
 }
 
 const (
@@ -38,6 +40,7 @@ func (p *pace) came(size int) { p.size += (size - p.size) / 8 }
 
 // finished counts a job and, now and then, reckons anew.
 func (p *pace) finished(now time.Time, took time.Duration) {
+	p.last = now
 	p.count++
 	p.busy += took
 	passed := now.Sub(p.since)
@@ -50,19 +53,25 @@ func (p *pace) finished(now time.Time, took time.Duration) {
 	limit := min(maxExtra, maxBytes/max(p.size, 1))
 	p.extra = (p.extra + int(min(able, headway*did, float64(limit)))) / 2
 	if now.Before(p.calm) {
-		p.extra = 0
+		p.extra = min(p.extra, p.ceiling)
 	}
 	p.since, p.count, p.busy = now, 0, 0
 }
 
 // spilled notes that jobs had to be handed back, because handlers took much
-// longer than before. For a while nothing is held ready: a second, and twice as
-// long each time it happens again soon, up to a minute.
+// longer than before. If all slots are stuck, nothing is held ready for a while; if
+// jobs are still finished, as when the machine has other work, half as many as now.
+// The while is a second, and twice as long each time it happens again soon, up to a
+// minute.
 func (p *pace) spilled(now time.Time) {
 	if now.Sub(p.calm) > 10*p.storm {
 		p.storm = 0
 	}
 	p.storm = min(max(time.Second, 2*p.storm), time.Minute)
 	p.calm = now.Add(p.storm)
-	p.extra = 0
+	p.ceiling = p.extra / 2
+	if now.Sub(p.last) > spillAfter/2 {
+		p.ceiling = 0
+	}
+	p.extra = p.ceiling
 }

@@ -94,24 +94,3 @@ func TestLeaseNeverCountsFromTooLate(t *testing.T) {
 		}
 	}
 }
-
-func TestPaceHoldsWhatLastsAShortWhile(t *testing.T) {
-	// A worker with so many slots finishes a job every so often, each of which
-	// took so long.
-	run := func(slots int, every, took time.Duration, size int) int {
-		p, now := pace{slots: slots}, time.Unix(1000, 0)
-		for range 10_000 {
-			now = now.Add(every)
-			p.came(size)
-			p.finished(now, took)
-		}
-		return p.extra
-	}
-	require.Zero(t, run(1, time.Second, time.Second, 100), "long handlers: nothing in advance")
-	require.InDelta(t, 20, run(1, time.Millisecond, time.Millisecond, 100), 2)
-	require.InDelta(t, 2000, run(100, 10*time.Microsecond, time.Millisecond, 100), 200)
-	require.InDelta(t, 2000, run(100, 20*time.Microsecond, time.Millisecond, 100), 200, "half of the slots wait for jobs: the buffer was too small")
-	require.InDelta(t, 8, run(100, 10*time.Millisecond, time.Microsecond, 100), 1, "few jobs: a small buffer, however short they are")
-	require.InDelta(t, maxExtra, run(100, time.Microsecond, time.Microsecond, 100), float64(maxExtra)/10)
-	require.LessOrEqual(t, run(100, time.Microsecond, time.Microsecond, 1<<20), 20, "large payloads: few")
-}
