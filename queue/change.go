@@ -94,7 +94,11 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 			if unanswered && at.IsZero() {
 				return nil // by an earlier try, or by its schedule
 			}
-			return &StateError{ID: id, State: stateOf(word, h)}
+			state := stateOf(word, h)
+			if state == Waiting {
+				state, _, _ = c.running(ctx, priority, last.Seq) // Waiting also if that can't be told
+			}
+			return &StateError{ID: id, State: state}
 		}
 		err = c.publish(ctx, c.replanned(last, h, priority, token, at))
 		if err == nil || !errors.Is(err, errMoved) && !errors.Is(err, errUnanswered) {

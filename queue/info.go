@@ -45,7 +45,8 @@ type Info[T any] struct {
 	Result        []byte    // what the handler gave to Entry.SetResult, encoded
 	CorrelationID string
 	Properties    map[string]string
-	CopyOf        string // the job that it was made from, see EnqueueCopy
+	CopyOf        string        // the job that it was made from, see EnqueueCopy
+	Retain        time.Duration // it is kept for after its end; zero: as Options.Retain of its worker says
 
 	// Worker is the ID of the worker that has the job; empty if it is not Running,
 	// if nobody answered (a crashed worker, Dequeue), and in a List.
@@ -102,7 +103,7 @@ func (q *Queue[T]) info(subject string, seq uint64, h header, data []byte, at ti
 		ID: wirename.Decode(token), State: stateOf(word, h), Undecodable: undecodable,
 		Attempt: about.attempt, MaxAttempts: about.maxAttempts, Interruptions: about.interruptions, Priority: priority,
 		Enqueued: about.enqueued, Since: at, Due: about.due, Error: h.error(),
-		CorrelationID: about.correlation, Properties: about.properties, CopyOf: wirename.Decode(h.get(headerCopyOf)),
+		CorrelationID: about.correlation, Properties: about.properties, CopyOf: wirename.Decode(h.get(headerCopyOf)), Retain: about.retain,
 		seq: seq, codec: q.c.opts.Codec,
 	}
 	if info.MaxAttempts == 0 {

@@ -49,6 +49,7 @@ func TestGetTellsEveryState(t *testing.T) {
 		require.Equal(t, ReasonDelayed, i.Reason)
 		require.WithinDuration(t, began.Add(time.Hour), i.Due, time.Second)
 		require.Equal(t, 3, i.MaxAttempts)
+		require.Zero(t, i.Retain)
 
 		for _, id := range []string{"snoozed", "retrying", "dead", "done", "running"} {
 			enqueue(t, q, "v", ID(id), Retain(time.Hour), Priority(0))
@@ -84,6 +85,7 @@ func TestGetTellsEveryState(t *testing.T) {
 		require.ErrorIs(t, get(t, q, "dead").DecodeResult(&result), ErrNotFound)
 		i = get(t, q, "running")
 		require.Equal(t, Running, i.State)
+		require.Equal(t, time.Hour, i.Retain)
 		require.Contains(t, i.Worker, host())
 		_, err := q.Cancel(t.Context(), "running")
 		require.NoError(t, err)
@@ -331,8 +333,10 @@ func TestChangesToAJobInAWrongStateSaySo(t *testing.T) {
 		enqueue(t, q, "v", ID("done"))
 		_, err := NewJob(q, func(context.Context, *Entry[string]) error { return nil }, JobOptions{}).RunUntilEmpty(t.Context())
 		require.NoError(t, err)
+		enqueue(t, q, "v", ID("running"))
+		dequeue(t, q)
 		enqueue(t, q, "v", ID("waiting"))
-		for id, state := range map[string]State{"done": Done, "waiting": Waiting} {
+		for id, state := range map[string]State{"done": Done, "running": Running, "waiting": Waiting} {
 			for _, err := range []error{q.RunNow(t.Context(), id), q.Reschedule(t.Context(), id, time.Now())} {
 				wrong, ok := errors.AsType[*StateError](err)
 				require.True(t, ok, err)
