@@ -63,8 +63,8 @@
 // schedule fires or a worker takes it, is removed or runs, once. Wait returns
 // what the stream says, and never what only the word of it says.
 //
-// Events and workers. Events (Watch) are sent only while somebody watches, and may be
-// lost. Nothing is stored of workers: one that does not answer is gone.
+// Events and workers. Events (Watch) are sent only while somebody watches (but those
+// of Pause, Resume and Cancel always), and may be lost. Nothing is stored of workers: one that does not answer is gone.
 //
 // # What it does not do
 //

@@ -85,9 +85,15 @@ func (t *teller) watched() bool {
 
 // tell sends an event, if somebody watches. It may be lost.
 func (t *teller) tell(e Event) {
-	if !t.watched() {
-		return
+	if t.watched() {
+		t.announce(e)
 	}
+}
+
+// announce sends an event whether or not somebody is known to watch: one that is rare,
+// and often told by a process that has just begun and ends at once, such as an
+// operator's.
+func (t *teller) announce(e Event) {
 	e.Queue, e.Time = t.c.names.queue, time.Now()
 	data, err := json.Marshal(e)
 	if err == nil {

@@ -21,10 +21,9 @@ import (
 // EventWorkerUp.
 //
 // Events are sent only while somebody watches, and are hints: one may be lost with
-// a connection, and what a slow watcher misses is counted in the next Event. A
-// Those of one process come in order. A
-// process that has never enqueued or worked before may be heard only two seconds
-// after its first job. Range over the sequence once.
+// a connection, and what a slow watcher misses is counted in the next Event. Those of
+// one process come in order. What a process enqueues or works on that has never done so
+// before may be heard only two seconds later. Range over the sequence once.
 func (q *Queue[T]) Watch(ctx context.Context) (iter.Seq[Event], error) {
 	w := &watcher{c: q.c, events: make(chan Event, 8192), seen: map[string]int{}}
 	if err := w.begin(ctx); err != nil {

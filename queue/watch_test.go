@@ -117,6 +117,25 @@ func TestNobodyWatchesNothingIsSent(t *testing.T) {
 	})
 }
 
+// As an operator's command does, that ends before it could hear of any watcher.
+func TestWhatAProcessChangesThatHasJustBegunIsTold(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		q := openOn(t, e.JetStream(), Options{})
+		enqueue(t, q, "v", ID("a"))
+		enqueue(t, q, "v", ID("b"), Property("tenant", "x"))
+		stop := watch(t, q)
+		fresh := func() *Queue[string] { return openOn(t, e.NewJetStream(), Options{}) }
+		require.NoError(t, fresh().Pause(t.Context(), time.Time{}, "lunch"))
+		_, err := fresh().Cancel(t.Context(), "a")
+		require.NoError(t, err)
+		_, err = fresh().CancelAll(t.Context(), Filter{Properties: map[string]string{"tenant": "x"}})
+		require.NoError(t, err)
+		require.NoError(t, fresh().Resume(t.Context()))
+		time.Sleep(time.Second)
+		require.ElementsMatch(t, []string{"paused lunch", "cancelled a", "cancelled b", "resumed"}, stop())
+	})
+}
+
 func TestSlowWatcherKnowsHowMuchItMissed(t *testing.T) {
 	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
 		enqueue(t, q, "v") // it heeds watchers from now on
