@@ -188,6 +188,10 @@ func (p *Process) Wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
+// Output returns what the process has printed so far, to standard output and to
+// standard error; after Wait that is all of it.
+func (p *Process) Output() (out, err string) { return p.out.all(), p.err.all() }
+
 func (p *Process) String() string {
 	state := "running"
 	select {

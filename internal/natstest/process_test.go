@@ -94,6 +94,14 @@ func TestWaitReturnsTheExitCode(t *testing.T) {
 	require.Equal(t, 7, Spawn(t, "exit").Wait())
 }
 
+func TestOutputTellsTheStreamsApart(t *testing.T) {
+	p := Spawn(t, "echo", "a", "b")
+	require.Equal(t, "a", p.Line(t))
+	require.Zero(t, p.Wait())
+	out, err := p.Output()
+	require.Equal(t, []string{"a\nb\n", "to stderr\n"}, []string{out, err}, "lines that were read are in it too")
+}
+
 func TestInterruptLetsAProgramFinish(t *testing.T) {
 	p := Spawn(t, "term")
 	p.WaitFor(t, "ready")
