@@ -133,6 +133,8 @@ func TestEachUserMayDoItsWorkAndNoMore(t *testing.T) {
 	producer.requireClean(t)
 
 	work(t, worker.open(t))
+	oversee(t, made, worker.open(t), jobs)
+	producer.requireClean(t)
 	worker.requireClean(t)
 
 	operate(t, made)
@@ -215,6 +217,47 @@ func work(t *testing.T, q *queue.Queue[string]) {
 	e, err := q.Dequeue(ctx)
 	require.NoError(t, err)
 	require.NoError(t, e.Complete(ctx))
+}
+
+// oversee asks and tells a worker what operators do.
+func oversee(t *testing.T, operator, worker, producer *queue.Queue[string]) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), patient)
+	defer stop()
+	var group sync.WaitGroup
+	defer group.Wait()
+	working, stopWork := context.WithCancel(ctx)
+	defer stopWork()
+	started := make(chan string, 10)
+	group.Go(func() {
+		_ = queue.NewJob(worker, func(ctx context.Context, e *queue.Entry[string]) error {
+			started <- e.ID()
+			<-ctx.Done()
+			return context.Cause(ctx)
+		}, queue.JobOptions{Grace: -1}).RunContinuous(working)
+	})
+	_, err := producer.Enqueue(ctx, anEmail, queue.ID("endless"))
+	require.NoError(t, err)
+	for id := ""; id != "endless"; {
+		select {
+		case id = <-started:
+		case <-ctx.Done():
+			require.FailNow(t, "the worker has not got it")
+		}
+		all, err := operator.Workers(ctx)
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		require.Equal(t, id, all[0].Running[0].ID)
+		was, err := operator.Cancel(ctx, id)
+		require.NoError(t, err)
+		require.Equal(t, queue.Running, was)
+	}
+	events, err := operator.Watch(ctx)
+	require.NoError(t, err)
+	for e := range events {
+		require.Equal(t, queue.EventWorkerUp, e.Type)
+		break
+	}
 }
 
 // operate does what operators do.
