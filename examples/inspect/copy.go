@@ -18,7 +18,7 @@ import (
 
 func enqueueCopy(fs *flag.FlagSet) action {
 	var payload json.RawMessage
-	fs.Func("payload", "the payload of the copy, as `JSON`", func(s string) error {
+	fs.Func("payload", "the payload of the copy, as `JSON`; a work item is better corrected by -set data.name=value", func(s string) error {
 		if payload = json.RawMessage(s); !json.Valid(payload) {
 			return errors.New("want JSON")
 		}
@@ -47,7 +47,7 @@ func enqueueCopy(fs *flag.FlagSet) action {
 		if *newID != "" {
 			opts = append(opts, queue.ID(*newID))
 		}
-		if *delay > 0 {
+		if *delay != 0 {
 			opts = append(opts, queue.Delay(*delay))
 		}
 		id := args[0]

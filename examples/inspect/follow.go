@@ -9,6 +9,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +19,17 @@ import (
 
 func watch(fs *flag.FlagSet) action {
 	only := fs.String("id", "", "only what happens to the job with this `ID`")
-	types := fs.String("type", "", "only these `types` of events, comma-separated, such as retrying,dead")
-	span := fs.Duration("for", 0, "end after this `time` instead of Ctrl-C")
+	var types []queue.EventType
+	fs.Func("type", "only these `types` of events, comma-separated, such as retrying,dead", func(s string) error {
+		for name := range strings.SplitSeq(s, ",") {
+			if !slices.Contains(eventTypes, queue.EventType(name)) {
+				return fmt.Errorf("%q is none of %q", name, eventTypes)
+			}
+			types = append(types, queue.EventType(name))
+		}
+		return nil
+	})
+	during := fs.Duration("for", 0, "end after this `time` instead of Ctrl-C")
 	return onQueue(func(ctx context.Context, in *inspector, q *opened, _ []string) error {
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
@@ -27,14 +37,14 @@ func watch(fs *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		if *span > 0 {
-			defer time.AfterFunc(*span, stop).Stop()
+		if *during > 0 {
+			defer time.AfterFunc(*during, stop).Stop()
 		}
 		in.note("watching %s; Ctrl-C ends it", q.Name())
-		shown, missed := 0, 0
+		printed, missed := 0, 0
 		for e := range events {
 			missed += e.Missed
-			hidden := *only != "" && e.ID != *only || *types != "" && !strings.Contains(","+*types+",", ","+string(e.Type)+",")
+			hidden := *only != "" && e.ID != *only || len(types) > 0 && !slices.Contains(types, e.Type)
 			if hidden && e.Missed == 0 {
 				continue
 			}
@@ -42,12 +52,18 @@ func watch(fs *flag.FlagSet) action {
 				return err
 			}
 			if !hidden {
-				shown++
+				printed++
 			}
 		}
-		in.note("%d events, %d missed", shown, missed)
+		in.note("%d events, %d missed", printed, missed)
 		return nil // to be ended is how it ends
 	})
+}
+
+var eventTypes = []queue.EventType{
+	queue.EventEnqueued, queue.EventStarted, queue.EventProgress, queue.EventCompleted, queue.EventRetrying,
+	queue.EventSnoozed, queue.EventReturned, queue.EventDead, queue.EventCancelled, queue.EventPaused,
+	queue.EventResumed, queue.EventWorkerUp, queue.EventWorkerDown,
 }
 
 // printEvent prints how many events were lost before this one, and this one if it is
@@ -121,6 +137,9 @@ func wait(fs *flag.FlagSet) action {
 			var stop context.CancelFunc
 			ctx, stop = context.WithTimeoutCause(ctx, *limit, fmt.Errorf("job %q is not over after %s", id, *limit))
 			defer stop()
+		}
+		if !info.State.Over() {
+			in.note("waiting for job %q; Ctrl-C ends it", id)
 		}
 		return in.await(ctx, q, id)
 	})

@@ -48,6 +48,12 @@ func TestWaitsForResults(t *testing.T) {
 	_, errs = inspect(t, 1, words("wait letters unknown")...)
 	require.Contains(t, errs, `no job "unknown"`)
 
+	interrupted := natstest.Spawn(t, "inspect", "wait", "letters", "a")
+	says(t, interrupted, "waiting for job")
+	interrupted.Signal(os.Interrupt)
+	require.Equal(t, 1, interrupted.Wait())
+	says(t, interrupted, "interrupt")
+
 	waiting := natstest.Spawn(t, "inspect", "wait", "letters", "a")
 	work(t, q)
 	require.NoError(t, q.RunNow(t.Context(), "a"))

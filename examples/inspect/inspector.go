@@ -67,9 +67,14 @@ type inspector struct {
 func (in *inspector) connect() (err error) {
 	opts := []nats.Option{
 		nats.Name("inspect"),
-		nats.MaxReconnects(-1), // a watch outlives its server
+		nats.MaxReconnects(-1), // a watch outlives its server, and changes to its users
 		nats.ReconnectWait(time.Second),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { in.denied.Store(&err) }),
+		nats.IgnoreAuthErrorAbort(),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if errors.Is(err, nats.ErrPermissionViolation) {
+				in.denied.Store(&err)
+			}
+		}),
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { in.note("the connection is lost; trying again") }),
 		nats.ReconnectHandler(func(nc *nats.Conn) { in.note("connected again, to %s", nc.ConnectedUrlRedacted()) }),
 		nats.NoCallbacksAfterClientClose(),

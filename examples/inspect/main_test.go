@@ -160,13 +160,14 @@ func streams(t *testing.T, js jetstream.JetStream) (all []string) {
 func TestSaysWhatItDoesNotUnderstand(t *testing.T) {
 	t.Setenv("NATS_URL", "nats://me:secret@127.0.0.1:1")
 	for args, want := range map[string]string{
-		"":                      "usage: inspect [flags] COMMAND",
-		"-nonsense":             "flag provided but not defined: -nonsense (see inspect -h)",
-		"lst letters":           `no command "lst" (see inspect -h)`,
-		"get letters":           "get: ID is missing (see inspect get -h)",
-		"get letters a b":       `get: "b" is too much`,
-		"list letters -state x": `"x" is none of waiting, running, later, done, dead, cancelled`,
-		"watch letters -for x":  "watch: invalid value",
+		"":                        "usage: inspect [flags] COMMAND",
+		"-nonsense":               "flag provided but not defined: -nonsense (see inspect -h)",
+		"lst letters":             `no command "lst" (see inspect -h)`,
+		"get letters":             "get: ID is missing (see inspect get -h)",
+		"get letters a b":         `get: "b" is too much`,
+		"list letters -state x":   `"x" is none of waiting, running, later, done, dead, cancelled`,
+		"watch letters -for x":    "watch: invalid value",
+		"watch letters -type ded": `"ded" is none of ["enqueued"`,
 	} {
 		_, errs := inspect(t, 2, words(args)...)
 		require.Contains(t, errs, want)
@@ -178,8 +179,9 @@ func TestSaysWhatItDoesNotUnderstand(t *testing.T) {
 	shows(t, words("list -h"), "usage: inspect list QUEUE [flags]", "-correlation ID")
 }
 
-func TestDemoNeedsNothingInstalled(t *testing.T) {
+func TestDemoNeedsNothingInstalledAndStaysIfAskedTo(t *testing.T) {
 	t.Setenv("NATS_URL", "nats://127.0.0.1:1")
+	staying := natstest.Spawn(t, "inspect", "-demo", "-stay")
 	out := shows(t, words("-demo"))
 	for _, s := range story {
 		require.Contains(t, out, "$ inspect "+s.command+"\n")
@@ -189,15 +191,11 @@ func TestDemoNeedsNothingInstalled(t *testing.T) {
 	require.Contains(t, out, `{"parcel":"parcel of order-1005"}`)
 	require.Contains(t, out, "order-1002 was running, and is cancelled\n    | ")
 	require.Equal(t, 1, strings.Count(out, "exit code"), "only what is meant to fails")
-}
 
-func TestDemoStaysToBeTried(t *testing.T) {
-	demo := natstest.Spawn(t, "inspect", "-demo", "-stay")
-	url := strings.TrimPrefix(demo.WaitFor(t, "export NATS_URL="), "export NATS_URL=")
-	t.Setenv("NATS_URL", url)
+	t.Setenv("NATS_URL", strings.TrimPrefix(staying.WaitFor(t, "export NATS_URL="), "export NATS_URL="))
 	shows(t, words("list orders"), "order-1006")
-	demo.Signal(os.Interrupt)
-	require.Zero(t, demo.Wait())
+	staying.Signal(os.Interrupt)
+	require.Zero(t, staying.Wait())
 }
 
 func TestFlagsMayStandAnywhere(t *testing.T) {
