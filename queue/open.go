@@ -105,6 +105,9 @@ func (c *core) openStream(ctx context.Context, asked Options) (jetstream.StreamC
 	want := c.streamConfig(asked)
 	stream, err := asking(ctx, func(ctx context.Context) (jetstream.Stream, error) {
 		stream, err := c.js.Stream(ctx, c.names.stream)
+		if errors.Is(err, jetstream.ErrStreamNotFound) && asked.MustExist {
+			return nil, fmt.Errorf("Options.MustExist is set, and it does not exist: %w", ErrNotFound)
+		}
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			// Another process may do the same just now: the same configuration
 			// again is no error for the server, another one is looked at below.
@@ -144,7 +147,9 @@ func (c *core) compareStream(want, have jetstream.StreamConfig, asked Options) e
 	if asked.Replicas != 0 {
 		differ("replicas", want.Replicas, have.Replicas, edit+"--replicas "+strconv.Itoa(want.Replicas))
 	}
-	differ("storage", want.Storage, have.Storage, "set Options.Storage to what is there, or another queue; "+recreate)
+	if !asked.MustExist || asked.Storage != 0 {
+		differ("storage", want.Storage, have.Storage, "set Options.Storage to what is there, or another queue; "+recreate)
+	}
 	differ("retention", want.Retention, have.Retention, recreate)
 	differ("subjects", want.Subjects, have.Subjects, "two namespaces collide: use another Options.Namespace")
 	differ("direct get", want.AllowDirect, have.AllowDirect, edit+"--allow-direct")
@@ -198,7 +203,7 @@ func (c *core) openWorker(ctx context.Context, p int, asked Options, replicas in
 	want := c.workerConfig(p, asked, replicas)
 	consumer, err := asking(ctx, func(ctx context.Context) (jetstream.Consumer, error) {
 		consumer, err := c.js.Consumer(ctx, c.names.stream, want.Durable)
-		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+		if errors.Is(err, jetstream.ErrConsumerNotFound) && !asked.MustExist {
 			consumer, err = c.js.CreateConsumer(ctx, c.names.stream, want)
 			if errors.Is(err, jetstream.ErrConsumerExists) {
 				consumer, err = c.js.Consumer(ctx, c.names.stream, want.Durable)

@@ -5,6 +5,7 @@ package queue
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -165,5 +166,26 @@ func TestNamespacesAreApart(t *testing.T) {
 		require.NoError(t, err)
 		_, err = Open[string](t.Context(), e.JetStream(), "q", Options{Namespace: "a_q"})
 		require.ErrorContains(t, err, "two namespaces collide: use another Options.Namespace")
+	})
+}
+
+func TestMustExistCreatesNothing(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		js, must := e.JetStream(), Options{MustExist: true, Logger: slog.New(slog.DiscardHandler)}
+		_, err := Open[string](t.Context(), js, "orders", must)
+		require.ErrorIs(t, err, ErrNotFound)
+		require.EqualError(t, err, `queue "orders": open: stream jobs_q_orders: Options.MustExist is set, and it does not exist: not found`)
+		all, err := Queues(t.Context(), js, "")
+		require.NoError(t, err)
+		require.Empty(t, all)
+
+		memory := Options{Storage: jetstream.MemoryStorage, Logger: slog.New(slog.DiscardHandler)}
+		_, err = Open[string](t.Context(), js, "orders", memory)
+		require.NoError(t, err)
+		_, err = Open[string](t.Context(), js, "orders", must)
+		require.NoError(t, err, "whatever its storage is")
+		require.NoError(t, js.DeleteConsumer(t.Context(), "jobs_q_orders", "work_0"))
+		_, err = Open[string](t.Context(), js, "orders", must)
+		require.ErrorIs(t, err, jetstream.ErrConsumerNotFound)
 	})
 }

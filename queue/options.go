@@ -30,6 +30,11 @@ type Options struct {
 	// Default: "jobs".
 	Namespace string
 
+	// MustExist makes Open fail with ErrNotFound if the queue is not there, instead
+	// of creating it, and take its Storage as it stands: for tools that look at the
+	// queues of others. Default: create it.
+	MustExist bool
+
 	// Storage is where the server keeps the jobs. Memory is lost when the
 	// server stops. Default: file.
 	Storage jetstream.StorageType

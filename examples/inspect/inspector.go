@@ -13,7 +13,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -108,32 +107,29 @@ type opened struct {
 // unsaid stands for a number of attempts that only the workers know.
 const unsaid = 1_000_000
 
-// open opens a queue that is there: queue.Open would create another one.
+// open opens a queue that is there.
 func (in *inspector) open(ctx context.Context, name string) (*opened, error) {
 	if err := in.connect(); err != nil {
 		return nil, err
 	}
-	there, err := queue.Queues(ctx, in.js, in.cfg.namespace)
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Contains(there, name) {
-		return nil, &unknownQueueError{name, in.cfg.namespace, there}
-	}
-	stream, err := in.js.Stream(ctx, in.cfg.namespace+"_q_"+name)
-	if err != nil {
-		return nil, err
-	}
 	opts := queue.Options{
 		Namespace:   in.cfg.namespace,
-		Storage:     stream.CachedInfo().Config.Storage, // all else is taken as it is
+		MustExist:   true,
 		MaxAttempts: unsaid,
 		Retain:      in.retain,
 		Timeout:     10 * time.Second,
 		Logger:      slog.New(slog.DiscardHandler),
 	}
 	q := &opened{}
-	if q.Queue, err = queue.Open[json.RawMessage](ctx, in.js, name, opts); err != nil {
+	var err error
+	if q.Queue, err = queue.Open[json.RawMessage](ctx, in.js, name, opts); errors.Is(err, queue.ErrNotFound) {
+		there, err := queue.Queues(ctx, in.js, in.cfg.namespace)
+		if err != nil {
+			return nil, err
+		}
+		return nil, &unknownQueueError{name, in.cfg.namespace, there}
+	}
+	if err != nil {
 		return nil, err
 	}
 	// Beside a queue of work items stands a stream with their progress.
