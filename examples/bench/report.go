@@ -1,0 +1,214 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// A report is what a run prints.
+type report struct {
+	Date      time.Time        `json:"date"`
+	Machine   machine          `json:"machine"`
+	Server    serverReport     `json:"server"`
+	Setting   settings         `json:"settings"`
+	Workloads []workloadReport `json:"workloads"`
+}
+
+type machine struct {
+	OS   string `json:"os"`
+	Arch string `json:"arch"`
+	CPUs int    `json:"cpus"`
+	Go   string `json:"go"`
+	NATS string `json:"nats_go"`
+}
+
+type serverReport struct {
+	Where   string `json:"where"`
+	Version string `json:"version"`
+	Sync    string `json:"sync_interval"`
+}
+
+type settings struct {
+	Jobs        int `json:"jobs"`
+	Payload     int `json:"payload"`
+	Producers   int `json:"producers"`
+	Concurrency int `json:"concurrency"`
+	Replicas    int `json:"replicas"`
+	Rounds      int `json:"rounds"`
+}
+
+type workloadReport struct {
+	Name    string              `json:"name"`
+	Doc     string              `json:"doc"`
+	Skipped string              `json:"skipped,omitempty"`
+	Metrics []metricReport      `json:"metrics"`
+	Rounds  []map[string]sample `json:"rounds"` // by system, then metric
+	systems []string
+}
+
+type metricReport struct {
+	Name    string             `json:"name"`
+	Better  string             `json:"better"`
+	Systems map[string]*spread `json:"systems"` // null: not known
+	Ratios  []*ratio           `json:"ratios"`  // of the queue to the others
+}
+
+// metrics are all that there are, in the order in which they are printed, with
+// what is better.
+var metrics = []struct{ name, better string }{
+	{rate, "more"}, {clientCPU, "less"}, {serverCPU, "less"}, {allocations, "less"},
+	{overtaken, "less"},
+	{medianWait, "less"}, {p99Wait, "less"}, {p999Wait, "less"}, {longest, "less"}, {early, "less"},
+}
+
+func newReport(r *rig, results []result) report {
+	sync := "2m (the server's default)"
+	switch {
+	case r.cfg.sync:
+		sync = "always"
+	case r.cfg.url != "":
+		sync = "as it has it"
+	}
+	report := report{
+		Date:    r.progress.started.UTC().Truncate(time.Second),
+		Machine: machine{runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), runtime.Version(), nats.Version},
+		Server:  serverReport{r.srv.where, r.conn().ConnectedServerVersion(), sync},
+		Setting: settings{r.cfg.jobs, r.cfg.payload, r.cfg.producers, r.cfg.concurrency, r.cfg.replicas, r.cfg.rounds},
+	}
+	for _, done := range results {
+		report.Workloads = append(report.Workloads, done.report())
+	}
+	return report
+}
+
+func (done result) report() workloadReport {
+	w := workloadReport{Name: done.name, Doc: done.doc, Skipped: done.skipped, Rounds: done.rounds, systems: done.systems}
+	for _, m := range metrics {
+		values := map[string]*spread{}
+		known := false
+		for _, by := range done.systems {
+			values[by] = spreadOf(done.values(by, m.name))
+			known = known || values[by] != nil
+		}
+		if !known {
+			continue
+		}
+		line := metricReport{Name: m.name, Better: m.better, Systems: values}
+		for _, by := range done.systems {
+			if r := ratioTo(by, m.name, done.rounds); by != byQueue && r != nil {
+				line.Ratios = append(line.Ratios, r)
+			}
+		}
+		w.Metrics = append(w.Metrics, line)
+	}
+	return w
+}
+
+// values are those of a system in a metric, round by round.
+func (done result) values(by, metric string) (values []float64) {
+	for _, round := range done.rounds {
+		if v, known := round[by][metric]; known {
+			values = append(values, v)
+		}
+	}
+	return values
+}
+
+func (r report) print(out io.Writer, asJSON bool) error {
+	if asJSON {
+		return json.NewEncoder(out).Encode(r)
+	}
+	fmt.Fprintf(out, "%s, %s/%s, %d CPUs, %s, nats.go %s\nserver %s in %s, sync_interval %s, replicas %d, payload %d bytes, %d jobs, medians of %d rounds\n",
+		r.Date.Format(time.DateOnly), r.Machine.OS, r.Machine.Arch, r.Machine.CPUs, r.Machine.Go, r.Machine.NATS,
+		r.Server.Version, r.Server.Where, r.Server.Sync, r.Setting.Replicas, r.Setting.Payload, r.Setting.Jobs, r.Setting.Rounds)
+	fmt.Fprintln(out, "ratios: queue to raw, of the medians (median, least-largest round by round)")
+	for _, w := range r.Workloads {
+		if err := w.print(out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w workloadReport) print(out io.Writer) error {
+	fmt.Fprintf(out, "\n%s: %s\n", w.Name, w.Doc)
+	if w.Skipped != "" {
+		fmt.Fprintln(out, "  n/a:", w.Skipped)
+		return nil
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprint(table, " \t")
+	for _, by := range w.systems {
+		fmt.Fprint(table, by, "\t")
+	}
+	for _, by := range w.systems[:len(w.systems)-1] {
+		fmt.Fprint(table, "to ", by, "\t")
+	}
+	fmt.Fprintln(table)
+	for _, m := range w.Metrics {
+		fmt.Fprint(table, m.Name, "\t")
+		for _, by := range w.systems {
+			fmt.Fprint(table, m.Systems[by], "\t")
+		}
+		for _, by := range w.systems[:len(w.systems)-1] {
+			fmt.Fprint(table, m.ratioTo(by), "\t")
+		}
+		fmt.Fprintln(table)
+	}
+	return table.Flush()
+}
+
+func (m metricReport) ratioTo(by string) *ratio {
+	for _, r := range m.Ratios {
+		if r.To == by {
+			return r
+		}
+	}
+	return nil
+}
+
+func (s *spread) String() string {
+	if s == nil {
+		return "n/a"
+	}
+	return figure(s.Median)
+}
+
+func (r *ratio) String() string {
+	if r == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f (%.2f, %.2f-%.2f)", r.OfMedians, r.Pairwise.Median, r.Pairwise.Min, r.Pairwise.Max)
+}
+
+// figure has three digits that mean something, and separators.
+func figure(v float64) string {
+	if math.Abs(v) < 1000 {
+		digits := 0
+		for limit := 100.0; digits < 3 && math.Abs(v) < limit; limit /= 10 {
+			digits++
+		}
+		return strconv.FormatFloat(v, 'f', digits, 64)
+	}
+	text := strconv.FormatFloat(v, 'f', 0, 64)
+	var b strings.Builder
+	for i, digit := range text {
+		if i > 0 && (len(text)-i)%3 == 0 && text[i-1] != '-' {
+			b.WriteByte(',')
+		}
+		b.WriteRune(digit)
+	}
+	return b.String()
+}
