@@ -161,6 +161,14 @@ func (c *config) span(normal time.Duration) time.Duration {
 	return normal
 }
 
+// scaled is how many something is done with whose number is part of its name.
+func (c *config) scaled(n int) int {
+	if c.quick {
+		return n / 50
+	}
+	return n
+}
+
 func help(flags *flag.FlagSet) {
 	fmt.Fprintln(os.Stderr, "bench measures the queue beside raw JetStream. Flags:")
 	flags.SetOutput(os.Stderr)

@@ -41,12 +41,14 @@ func pipeline(ctx context.Context, r *rig, by string) (s sample, err error) {
 	return s, err
 }
 
-// overtaken is how many jobs in a hundred were started before the last one that
-// should have been before them.
+// overtaken is how many in a hundred pairs of jobs of different priority were
+// started the wrong way round; 50 is without any order.
 const overtaken = "out of order %"
 
+// levels is how many priorities there are.
+const levels = 3
+
 func priorities(ctx context.Context, r *rig, by string) (s sample, err error) {
-	const levels = 3
 	err = r.with(ctx, by, setup{priorities: levels}, func(sys system) error {
 		err := r.produce(ctx, 256, r.cfg.jobs, func(n int) error {
 			_, err := sys.enqueue(ctx, n, how{priority: n % levels})
@@ -68,23 +70,29 @@ func priorities(ctx context.Context, r *rig, by string) (s sample, err error) {
 			}, done.wait)
 		})
 		if err == nil {
-			s[overtaken] = 100 * float64(outOfOrder(order)) / float64(len(order))
+			s[overtaken] = 100 * outOfOrder(order)
 		}
 		return err
 	})
 	return s, err
 }
 
-// outOfOrder counts what stands before something smaller.
-func outOfOrder(order []int) (n int) {
-	least := int(^uint(0) >> 1)
-	for i := len(order) - 1; i >= 0; i-- {
-		if order[i] > least {
-			n++
+// outOfOrder is how much of the pairs of different priorities has the lower one first.
+func outOfOrder(order []int) float64 {
+	var so [levels]int // how many of each are before
+	var wrong, pairs int
+	for _, p := range order {
+		for other, n := range so {
+			if other != p {
+				pairs += n
+			}
+			if other > p {
+				wrong += n
+			}
 		}
-		least = min(least, order[i])
+		so[p]++
 	}
-	return n
+	return float64(wrong) / float64(max(1, pairs))
 }
 
 func retries(ctx context.Context, r *rig, by string) (s sample, err error) {

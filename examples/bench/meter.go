@@ -74,6 +74,11 @@ func (r *rig) spend(do func() error) (spent usage, took time.Duration, err error
 // measure is what it costs to do a number of jobs.
 func (r *rig) measure(jobs int, do func() error) (sample, error) {
 	spent, took, err := r.spend(do)
+	return r.costs(spent, took, jobs), err
+}
+
+// costs are what a number of jobs used, for each.
+func (r *rig) costs(spent usage, took time.Duration, jobs int) sample {
 	n := float64(jobs)
 	s := sample{rate: n / took.Seconds(), allocations: float64(spent.allocations) / n}
 	if measuresCPU {
@@ -82,7 +87,7 @@ func (r *rig) measure(jobs int, do func() error) (sample, error) {
 	if r.srv.separate() {
 		s[serverCPU] = micros(spent.server) / n
 	}
-	return s, err
+	return s
 }
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

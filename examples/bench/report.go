@@ -69,7 +69,8 @@ type metricReport struct {
 // what is better.
 var metrics = []struct{ name, better string }{
 	{rate, "more"}, {clientCPU, "less"}, {serverCPU, "less"}, {allocations, "less"},
-	{overtaken, "less"},
+	{whileEnqueuing + rate, "more"}, {whileEnqueuing + clientCPU, "less"}, {whileEnqueuing + serverCPU, "less"}, {whileEnqueuing + allocations, "less"},
+	{slotUse, "more"}, {overtaken, "less"}, {starved, "less"}, {clientIdle, "less"}, {serverIdle, "less"}, {serverMemory, "less"},
 	{medianWait, "less"}, {p99Wait, "less"}, {p999Wait, "less"}, {longest, "less"}, {early, "less"},
 }
 

@@ -70,6 +70,14 @@ func (r *rig) connect() (jetstream.JetStream, error) {
 	return jetstream.New(nc)
 }
 
+// second is JetStream on a connection of its own, as another process has it.
+func (r *rig) second() (jetstream.JetStream, error) {
+	if len(r.conns) > 1 {
+		return jetstream.New(r.conns[1])
+	}
+	return r.connect()
+}
+
 // close removes what is left on the server, and ends the one that was started.
 func (r *rig) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
@@ -126,16 +134,25 @@ func (r *rig) openQueue(ctx context.Context, js jetstream.JetStream, name string
 	return &queueSystem{rig: r, setup: s, q: q}, err
 }
 
-// with opens a system, has it used, and removes it. Whoever ends ctx in the
-// middle leaves that to close.
+// with opens a system, has it used, and removes it.
 func (r *rig) with(ctx context.Context, by string, s setup, use func(system) error) error {
+	return r.withAll(ctx, by, s, 1, func(all []system) error { return use(all[0]) })
+}
+
+// withAll is with for several at a time. What is there when ctx ends is left to
+// close.
+func (r *rig) withAll(ctx context.Context, by string, s setup, n int, use func([]system) error) error {
 	before := len(r.streams)
-	sys, err := r.open(ctx, by, s)
-	if err == nil {
-		err = use(sys)
+	systems := make([]system, n)
+	for i := range systems {
+		var err error
+		if systems[i], err = r.open(ctx, by, s); err != nil {
+			return err
+		}
 	}
+	err := use(systems)
 	if ctx.Err() != nil {
-		return errors.Join(err, ctx.Err())
+		return errors.Join(err, context.Cause(ctx))
 	}
 	return errors.Join(err, r.remove(ctx, before))
 }

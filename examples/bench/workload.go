@@ -39,8 +39,15 @@ func workloads() []workload {
 		{name: "retries", doc: "drain in which one in ten fails once, tried again after 0.1 s", systems: all, run: retries},
 		{name: "latency", doc: "from before the enqueue to the start of the handler, at 200 jobs/s", systems: withRaw, run: latency},
 		{name: "delayed", doc: "from when jobs are due to the start of their handlers", systems: withRaw, rounds: 2, run: delayed},
+		{name: "handlers-1ms", doc: "at most 10 slots, handlers of 1 ms", systems: withRaw, rounds: 2, run: handlers1ms},
+		{name: "handlers-100ms", doc: "-concurrency slots, handlers of 100 ms", systems: withRaw, rounds: 2, run: handlers100ms},
+		{name: "fairness", doc: "two workers share short and long jobs: the longest that one waited while a slot was free", systems: withRaw, rounds: 2, run: fairness},
+		{name: "idle", doc: "a worker that waits for jobs", systems: withRaw, rounds: 1, run: idle},
+		{name: "memory-waiting", doc: "for each job that waits", systems: all, rounds: 1, memory: true, run: memoryWaiting},
+		{name: "memory-delayed", doc: "for each job that is due in a day", systems: all, rounds: 1, memory: true, run: memoryDelayed},
+		{name: "memory-retained", doc: "for each job that is done and kept for a day", systems: all, rounds: 1, memory: true, run: memoryRetained},
 	}
-	return list
+	return append(list, growing()...)
 }
 
 // selectWorkloads are those whose names, or the first words of whose names, are

@@ -1,0 +1,78 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"strconv"
+)
+
+// growing are the workloads that show whether the cost of a job stays the same.
+func growing() (list []workload) {
+	systems := []string{bySubjects, byQueue}
+	for _, w := range []struct {
+		label string
+		jobs  int
+	}{{"10k", 10_000}, {"100k", 100_000}, {"1m", 1_000_000}} {
+		list = append(list, workload{name: "growth-waiting-" + w.label, doc: "enqueue until so many wait, then drain", systems: systems, rounds: 1, long: w.jobs > 100_000,
+			run: func(ctx context.Context, r *rig, by string) (sample, error) { return r.withWaiting(ctx, by, w.jobs) }})
+	}
+	for _, n := range []int{1, 10, 100} {
+		list = append(list, workload{name: "growth-queues-" + strconv.Itoa(n), doc: "drain of so many queues at a time by one process, which share jobs and slots", systems: systems, rounds: 1,
+			run: func(ctx context.Context, r *rig, by string) (sample, error) { return r.withQueues(ctx, by, n) }})
+	}
+	for _, n := range []int{1, 10, 100, 1000} {
+		list = append(list, workload{name: "growth-slots-" + strconv.Itoa(n), doc: "drain with so many slots", systems: systems, rounds: 1,
+			run: func(ctx context.Context, r *rig, by string) (sample, error) { return r.withSlots(ctx, by, n) }})
+	}
+	return list
+}
+
+// whileEnqueuing is before metrics of a workload that measures both.
+const whileEnqueuing = "enqueue: "
+
+func (r *rig) withWaiting(ctx context.Context, by string, n int) (s sample, err error) {
+	n = r.cfg.scaled(n)
+	err = r.with(ctx, by, setup{}, func(sys system) error {
+		enqueued, err := r.measure(n, func() error { return r.fill(ctx, sys, n) })
+		if err != nil {
+			return err
+		}
+		s, err = r.measure(n, func() error { return r.drain(ctx, sys, r.cfg.concurrency, n) })
+		for metric, value := range enqueued {
+			s[whileEnqueuing+metric] = value
+		}
+		return err
+	})
+	return s, err
+}
+
+func (r *rig) withQueues(ctx context.Context, by string, queues int) (s sample, err error) {
+	each := max(1, r.cfg.jobs/queues)
+	err = r.withAll(ctx, by, setup{}, queues, func(systems []system) error {
+		for _, sys := range systems {
+			if err := r.fill(ctx, sys, each); err != nil {
+				return err
+			}
+		}
+		s, err = r.measure(each*queues, func() error {
+			return together(queues, func(i int) error {
+				return r.drain(ctx, systems[i], max(1, r.cfg.concurrency/queues), each)
+			})
+		})
+		return err
+	})
+	return s, err
+}
+
+func (r *rig) withSlots(ctx context.Context, by string, slots int) (s sample, err error) {
+	err = r.with(ctx, by, setup{}, func(sys system) error {
+		if err := r.fill(ctx, sys, r.cfg.jobs); err != nil {
+			return err
+		}
+		s, err = r.measure(r.cfg.jobs, func() error { return r.drain(ctx, sys, slots, r.cfg.jobs) })
+		return err
+	})
+	return s, err
+}
