@@ -88,7 +88,7 @@ const idleWarmUp = 50 * time.Millisecond
 func delayed(ctx context.Context, r *rig, by string) (s sample, err error) {
 	jobs := max(100, r.cfg.jobs/10)
 	spread := r.cfg.span(2 * time.Second)
-	first := time.Now().Add(time.Second + time.Duration(jobs)*time.Second/4_000) // in time, also where every write is synced
+	first := time.Now().Add(time.Second/2 + time.Duration(jobs)*time.Second/2_000) // when all are there, also if every write is synced
 	due := func(n int) time.Time { return first.Add(time.Duration(n) * spread / time.Duration(jobs)) }
 	w := &waits{done: r.count(jobs)}
 	err = r.with(ctx, by, setup{}, func(sys system) error {

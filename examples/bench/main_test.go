@@ -52,6 +52,7 @@ func requireRatios(t *testing.T, w workloadReport) {
 }
 
 func TestEveryWorkloadHasARatioAndNothingIsLeftOnTheServer(t *testing.T) {
+	t.Parallel()
 	srv := natstest.StartProcess(t)
 	js := srv.JetStream()
 	theirs, err := queue.Open[string](t.Context(), js, "orders", queue.Options{})
@@ -98,8 +99,8 @@ func streams(t *testing.T, js jetstream.JetStream) (names []string) {
 }
 
 func TestServerOfItsOwnTellsWhatItUses(t *testing.T) {
-	r := bench(t, "-workload", "drain,idle,memory", "-sync")
-	require.Equal(t, "always", r.Server.Sync)
+	t.Parallel()
+	r := bench(t, "-workload", "drain,idle,memory")
 	known := map[string]bool{}
 	for _, w := range r.Workloads {
 		require.Empty(t, w.Skipped)
@@ -113,13 +114,22 @@ func TestServerOfItsOwnTellsWhatItUses(t *testing.T) {
 	}
 }
 
+func TestServerThatSyncs(t *testing.T) {
+	t.Parallel()
+	r := bench(t, "-workload", "enqueue-many", "-sync")
+	require.Equal(t, "always", r.Server.Sync)
+	requireRatios(t, r.Workloads[0])
+}
+
 func TestServerInTheProcess(t *testing.T) {
+	t.Parallel()
 	r := bench(t, "-workload", "drain", "-embedded")
 	require.Equal(t, "in this process", r.Server.Where)
 	requireRatios(t, r.Workloads[0])
 }
 
 func TestInterruptedItLeavesNothingOnTheServer(t *testing.T) {
+	t.Parallel()
 	srv := natstest.StartProcess(t)
 	js := srv.JetStream()
 	p := natstest.Spawn(t, "bench", "-url", srv.URL(), "-workload", "drain", "-jobs", "10000000")
@@ -161,6 +171,7 @@ func TestWrongFlagsAreRefusedWithTheRemedy(t *testing.T) {
 }
 
 func TestQueuesThatAreThereAreNotTouched(t *testing.T) {
+	t.Parallel()
 	srv := natstest.StartProcess(t)
 	js := srv.JetStream()
 	for _, name := range []string{"orders", "orders-1"} {

@@ -28,36 +28,56 @@ type rawSystem struct {
 	decode   bool // payloads are decoded
 }
 
-// openRaw makes a stream and consumers configured as those of a queue, takes
-// that queue's place, and removes it.
-func (r *rig) openRaw(ctx context.Context, name, by string, setup setup, model string) (system, error) {
-	s := &rawSystem{setup: setup, text: r.text, js: r.js, stream: name, subjects: by == bySubjects, decode: by == byJSON}
-	stream, err := r.js.Stream(ctx, model)
+// A model is how the stream and the consumers of a queue are configured.
+type model struct {
+	stream    jetstream.StreamConfig
+	consumers []jetstream.ConsumerConfig // one for each priority
+}
+
+// model looks at a queue that it makes and removes.
+func (r *rig) model(ctx context.Context, name string, priorities int) (m model, err error) {
+	if m, known := r.models[priorities]; known {
+		return m, nil
+	}
+	if _, err := r.openQueue(ctx, r.js, name, setup{priorities: priorities}); err != nil {
+		return m, err
+	}
+	stream, err := r.js.Stream(ctx, "jobs_q_"+name)
 	if err != nil {
-		return nil, err
+		return m, err
 	}
-	config := stream.CachedInfo().Config
-	config.Name, config.Subjects, config.Metadata, config.Description = name, []string{name + ".>"}, nil, ""
-	r.streams = append(r.streams, name)
-	if _, err := r.js.CreateStream(ctx, config); err != nil {
-		return nil, err
-	}
-	for p := range max(1, setup.priorities) {
-		durable := "work_" + strconv.Itoa(p)
-		consumer, err := stream.Consumer(ctx, durable)
+	m.stream = stream.CachedInfo().Config
+	m.stream.Metadata, m.stream.Description = nil, ""
+	for p := range max(1, priorities) {
+		consumer, err := stream.Consumer(ctx, "work_"+strconv.Itoa(p))
 		if err != nil {
-			return nil, err
+			return m, err
 		}
 		config := consumer.CachedInfo().Config
-		config.FilterSubject = s.subject("ready", p, "*")
 		config.Metadata, config.Description = nil, ""
-		consumer, err = r.js.CreateConsumer(ctx, name, config)
+		m.consumers = append(m.consumers, config)
+	}
+	r.models[priorities] = m
+	return m, r.js.DeleteStream(ctx, m.stream.Name)
+}
+
+// openRaw makes a stream and consumers after a model.
+func (r *rig) openRaw(ctx context.Context, name, by string, setup setup, m model) (system, error) {
+	s := &rawSystem{setup: setup, text: r.text, js: r.js, stream: name, subjects: by == bySubjects, decode: by == byJSON}
+	m.stream.Name, m.stream.Subjects = name, []string{name + ".>"}
+	r.streams = append(r.streams, name) // before it is made, as in openQueue
+	if _, err := r.js.CreateStream(ctx, m.stream); err != nil {
+		return nil, err
+	}
+	for p, config := range m.consumers {
+		config.FilterSubject = s.subject("ready", p, "*")
+		consumer, err := r.js.CreateConsumer(ctx, name, config)
 		if err != nil {
 			return nil, err
 		}
 		s.consumers = append(s.consumers, consumer)
 	}
-	return s, r.js.DeleteStream(ctx, model)
+	return s, nil
 }
 
 func (s *rawSystem) over(ctx context.Context, js jetstream.JetStream) (system, error) {

@@ -39,6 +39,7 @@ type rig struct {
 
 	streams []string // on the server, ours to remove
 	opened  int      // systems
+	models  map[int]model
 }
 
 // newRig connects, and refuses what the server has already or can't do.
@@ -47,7 +48,7 @@ func newRig(ctx context.Context, cfg config) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &rig{cfg: cfg, srv: srv, text: newText(cfg.payload), progress: newProgress(os.Stderr)}
+	r := &rig{cfg: cfg, srv: srv, text: newText(cfg.payload), progress: newProgress(os.Stderr), models: map[int]model{}}
 	r.log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	if r.js, err = r.connect(); err == nil {
 		err = cfg.checkServer(r.conn().MaxPayload(), r.js.StreamNames(ctx))
@@ -115,11 +116,14 @@ const retryDelay = 100 * time.Millisecond
 func (r *rig) open(ctx context.Context, by string, s setup) (system, error) {
 	r.opened++
 	k := strconv.Itoa(r.opened)
-	q, err := r.openQueue(ctx, r.js, r.cfg.queue+"-"+k, s)
-	if err != nil || by == byQueue {
-		return q, err
+	if by == byQueue {
+		return r.openQueue(ctx, r.js, r.cfg.queue+"-"+k, s)
 	}
-	return r.openRaw(ctx, r.cfg.queue+"-raw-"+k, by, s, "jobs_q_"+r.cfg.queue+"-"+k)
+	m, err := r.model(ctx, r.cfg.queue+"-"+k, s.priorities)
+	if err != nil {
+		return nil, err
+	}
+	return r.openRaw(ctx, r.cfg.queue+"-raw-"+k, by, s, m)
 }
 
 func (r *rig) openQueue(ctx context.Context, js jetstream.JetStream, name string, s setup) (*queueSystem, error) {
