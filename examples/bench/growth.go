@@ -9,22 +9,28 @@ import (
 )
 
 // growing are the workloads that show whether the cost of a job stays the same.
+// Each is a point of a curve.
 func growing() (list []workload) {
-	systems := []string{bySubjects, byQueue}
+	add := func(curve, doc, point string, long bool, run func(ctx context.Context, r *rig, by string) (sample, error)) {
+		list = append(list, workload{name: curve + "-" + point, doc: doc, systems: []string{bySubjects, byQueue}, curve: curve, rounds: 1, long: long, run: run})
+	}
 	for _, w := range []struct {
-		label string
+		point string
 		jobs  int
 	}{{"10k", 10_000}, {"100k", 100_000}, {"1m", 1_000_000}} {
-		list = append(list, workload{name: "growth-waiting-" + w.label, doc: "enqueue until so many wait, then drain", systems: systems, rounds: 1, long: w.jobs > 100_000,
-			run: func(ctx context.Context, r *rig, by string) (sample, error) { return r.withWaiting(ctx, by, w.jobs) }})
+		add("growth-waiting", "enqueue until so many wait, then drain", w.point, w.jobs > 100_000, func(ctx context.Context, r *rig, by string) (sample, error) {
+			return r.withWaiting(ctx, by, w.jobs)
+		})
 	}
 	for _, n := range []int{1, 10, 100} {
-		list = append(list, workload{name: "growth-queues-" + strconv.Itoa(n), doc: "drain of so many queues at a time by one process, which share jobs and slots", systems: systems, rounds: 1,
-			run: func(ctx context.Context, r *rig, by string) (sample, error) { return r.withQueues(ctx, by, n) }})
+		add("growth-queues", "drain of so many queues at a time by one process, which share -jobs and -concurrency", strconv.Itoa(n), false, func(ctx context.Context, r *rig, by string) (sample, error) {
+			return r.withQueues(ctx, by, n)
+		})
 	}
 	for _, n := range []int{1, 10, 100, 1000} {
-		list = append(list, workload{name: "growth-slots-" + strconv.Itoa(n), doc: "drain with so many slots", systems: systems, rounds: 1,
-			run: func(ctx context.Context, r *rig, by string) (sample, error) { return r.withSlots(ctx, by, n) }})
+		add("growth-slots", "drain with so many slots", strconv.Itoa(n), false, func(ctx context.Context, r *rig, by string) (sample, error) {
+			return r.withSlots(ctx, by, n)
+		})
 	}
 	return list
 }

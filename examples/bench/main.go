@@ -24,8 +24,9 @@
 // By default the server is a process of its own on loopback, with file storage in
 // a temporary directory, so that its processor time is told apart from the
 // client's. What can't be known is n/a: a server elsewhere (-url) does not tell
-// its processor time and memory, and one in this process (-embedded) not its
-// own. Lateness against a server elsewhere includes the difference of the clocks.
+// its processor time and memory, and with one in this process (-embedded) they
+// are counted as the client's. Lateness against a server elsewhere includes the
+// difference of the clocks.
 //
 // It makes streams named after -queue, refuses to run when there are such, and
 // removes them at the end, also after Ctrl-C. The exit code is 2 when a flag is
@@ -82,7 +83,11 @@ func run() (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.close()) }()
+	defer func() {
+		if left := r.close(); left != nil {
+			err = left // which is worse than what ended the run
+		}
+	}()
 
 	results, err := r.runAll(ctx, cfg.workloads)
 	if len(results) > 0 {

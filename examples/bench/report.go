@@ -4,14 +4,7 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
-	"io"
-	"math"
 	"runtime"
-	"strconv"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -56,6 +49,7 @@ type workloadReport struct {
 	Metrics []metricReport      `json:"metrics"`
 	Rounds  []map[string]sample `json:"rounds"` // by system, then metric
 	systems []string
+	curve   string
 }
 
 type metricReport struct {
@@ -95,7 +89,7 @@ func newReport(r *rig, results []result) report {
 }
 
 func (done result) report() workloadReport {
-	w := workloadReport{Name: done.name, Doc: done.doc, Skipped: done.skipped, Rounds: done.rounds, systems: done.systems}
+	w := workloadReport{Name: done.name, Doc: done.doc, Skipped: done.skipped, Rounds: done.rounds, systems: done.systems, curve: done.curve}
 	for _, m := range metrics {
 		values := map[string]*spread{}
 		known := false
@@ -125,91 +119,4 @@ func (done result) values(by, metric string) (values []float64) {
 		}
 	}
 	return values
-}
-
-func (r report) print(out io.Writer, asJSON bool) error {
-	if asJSON {
-		return json.NewEncoder(out).Encode(r)
-	}
-	fmt.Fprintf(out, "%s, %s/%s, %d CPUs, %s, nats.go %s\nserver %s in %s, sync_interval %s, replicas %d, payload %d bytes, %d jobs, medians of %d rounds\n",
-		r.Date.Format(time.DateOnly), r.Machine.OS, r.Machine.Arch, r.Machine.CPUs, r.Machine.Go, r.Machine.NATS,
-		r.Server.Version, r.Server.Where, r.Server.Sync, r.Setting.Replicas, r.Setting.Payload, r.Setting.Jobs, r.Setting.Rounds)
-	fmt.Fprintln(out, "ratios: queue to raw, of the medians (median, least-largest round by round)")
-	for _, w := range r.Workloads {
-		if err := w.print(out); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (w workloadReport) print(out io.Writer) error {
-	fmt.Fprintf(out, "\n%s: %s\n", w.Name, w.Doc)
-	if w.Skipped != "" {
-		fmt.Fprintln(out, "  n/a:", w.Skipped)
-		return nil
-	}
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprint(table, " \t")
-	for _, by := range w.systems {
-		fmt.Fprint(table, by, "\t")
-	}
-	for _, by := range w.systems[:len(w.systems)-1] {
-		fmt.Fprint(table, "to ", by, "\t")
-	}
-	fmt.Fprintln(table)
-	for _, m := range w.Metrics {
-		fmt.Fprint(table, m.Name, "\t")
-		for _, by := range w.systems {
-			fmt.Fprint(table, m.Systems[by], "\t")
-		}
-		for _, by := range w.systems[:len(w.systems)-1] {
-			fmt.Fprint(table, m.ratioTo(by), "\t")
-		}
-		fmt.Fprintln(table)
-	}
-	return table.Flush()
-}
-
-func (m metricReport) ratioTo(by string) *ratio {
-	for _, r := range m.Ratios {
-		if r.To == by {
-			return r
-		}
-	}
-	return nil
-}
-
-func (s *spread) String() string {
-	if s == nil {
-		return "n/a"
-	}
-	return figure(s.Median)
-}
-
-func (r *ratio) String() string {
-	if r == nil {
-		return "-"
-	}
-	return fmt.Sprintf("%.2f (%.2f, %.2f-%.2f)", r.OfMedians, r.Pairwise.Median, r.Pairwise.Min, r.Pairwise.Max)
-}
-
-// figure has three digits that mean something, and separators.
-func figure(v float64) string {
-	if math.Abs(v) < 1000 {
-		digits := 0
-		for limit := 100.0; digits < 3 && math.Abs(v) < limit; limit /= 10 {
-			digits++
-		}
-		return strconv.FormatFloat(v, 'f', digits, 64)
-	}
-	text := strconv.FormatFloat(v, 'f', 0, 64)
-	var b strings.Builder
-	for i, digit := range text {
-		if i > 0 && (len(text)-i)%3 == 0 && text[i-1] != '-' {
-			b.WriteByte(',')
-		}
-		b.WriteRune(digit)
-	}
-	return b.String()
 }

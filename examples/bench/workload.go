@@ -16,6 +16,7 @@ import (
 type workload struct {
 	name, doc string
 	systems   []string // the queue last
+	curve     string   // of which it is a point; empty if of none
 	rounds    int      // at most; 0: as many as asked for
 	memory    bool     // it needs a server that tells its memory
 	long      bool     // only with -long
@@ -43,7 +44,7 @@ func workloads() []workload {
 		{name: "handlers-100ms", doc: "-concurrency slots, handlers of 100 ms", systems: withRaw, rounds: 2, run: handlers100ms},
 		{name: "fairness", doc: "two workers share short and long jobs: the longest that one waited while a slot was free", systems: withRaw, rounds: 2, run: fairness},
 		{name: "idle", doc: "a worker that waits for jobs", systems: withRaw, rounds: 1, run: idle},
-		{name: "memory-waiting", doc: "for each job that waits", systems: all, rounds: 1, memory: true, run: memoryWaiting},
+		{name: "memory-waiting", doc: "for each job that waits; -long waits until the server has dropped its caches", systems: all, rounds: 1, memory: true, run: memoryWaiting},
 		{name: "memory-delayed", doc: "for each job that is due in a day", systems: all, rounds: 1, memory: true, run: memoryDelayed},
 		{name: "memory-retained", doc: "for each job that is done and kept for a day", systems: all, rounds: 1, memory: true, run: memoryRetained},
 	}
