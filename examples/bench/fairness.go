@@ -42,7 +42,7 @@ func fairness(ctx context.Context, r *rig, by string) (sample, error) {
 		life.end(n)
 		return nil
 	}
-	err := r.with(ctx, by, setup{slow: true}, func(sys system) error {
+	err := r.with(ctx, by, setup{advance: slots}, func(sys system) error {
 		js, err := r.second()
 		if err != nil {
 			return err

@@ -55,6 +55,9 @@ func (r *rig) withWaiting(ctx context.Context, by string, n int) (s sample, err 
 }
 
 func (r *rig) withQueues(ctx context.Context, by string, queues int) (s sample, err error) {
+	if r.cfg.quick {
+		queues = min(queues, 10)
+	}
 	each := max(1, r.cfg.jobs/queues)
 	err = r.withAll(ctx, by, setup{}, queues, func(systems []system) error {
 		for _, sys := range systems {

@@ -57,7 +57,7 @@ func latency(ctx context.Context, r *rig, by string) (s sample, err error) {
 	jobs := int(lowRate * r.cfg.span(2*time.Second).Seconds())
 	sent := make([]time.Time, jobs) // each written before its job is enqueued
 	w := &waits{done: r.count(jobs)}
-	err = r.with(ctx, by, setup{slow: true}, func(sys system) error {
+	err = r.with(ctx, by, setup{advance: r.cfg.concurrency}, func(sys system) error {
 		return during(ctx, sys, r.cfg.concurrency, func(n int) error {
 			w.add(n, time.Since(sent[n]))
 			return nil

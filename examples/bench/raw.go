@@ -120,9 +120,6 @@ func (s *rawSystem) enqueue(ctx context.Context, n int, h how) (duplicate bool, 
 		_, err = s.js.PublishMsg(ctx, m)
 	case h.id != "" && s.subjects:
 		_, err = s.js.Publish(ctx, subject, data, jetstream.WithExpectLastSequencePerSubject(0))
-		if api, ok := errors.AsType[*jetstream.APIError](err); ok && api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
-			return true, nil
-		}
 	case h.id != "":
 		var ack *jetstream.PubAck
 		if ack, err = s.js.Publish(ctx, subject, data, jetstream.WithMsgID(h.id)); err == nil {
@@ -131,7 +128,25 @@ func (s *rawSystem) enqueue(ctx context.Context, n int, h how) (duplicate bool, 
 	default:
 		_, err = s.js.Publish(ctx, subject, data)
 	}
+	if isThere(err) {
+		return true, nil
+	}
 	return duplicate, err
+}
+
+// isThere reports whether an error says that there is such a job already, or, on
+// a replicated stream, that one is on its way.
+func isThere(err error) bool {
+	api, ok := errors.AsType[*jetstream.APIError](err)
+	if !ok {
+		return false
+	}
+	const idInProcess = 10158 // for which nats.go has no name
+	switch api.ErrorCode {
+	case jetstream.JSErrCodeStreamWrongLastSequence, jetstream.JSErrCodeStreamWrongLastSequenceConstant, idInProcess:
+		return true
+	}
+	return false
 }
 
 func (s *rawSystem) enqueueMany(ctx context.Context, from, to int) error {
@@ -148,8 +163,8 @@ const pullInAdvance = 4096
 
 func (s *rawSystem) work(ctx context.Context, slots int, handle handler) error {
 	pull, buffer := pullInAdvance, pullInAdvance
-	if s.setup.slow {
-		pull, buffer = max(slots, 2), 0
+	if s.setup.advance > 0 {
+		pull, buffer = max(s.setup.advance, 2), 0 // Consume has a buffer of its own
 	}
 	messages := make(chan jetstream.Msg, buffer)
 	failed := make(chan error, slots)

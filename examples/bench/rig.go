@@ -106,7 +106,7 @@ func (r *rig) remove(ctx context.Context, n int) error {
 type setup struct {
 	priorities int           // default: 1
 	retain     time.Duration // default: nothing is retained
-	slow       bool          // handlers take their time: nothing is gained by taking much in advance
+	advance    int           // how many jobs raw takes in advance; default: what it drains fastest with
 }
 
 // retryDelay is how long a job waits that has failed.

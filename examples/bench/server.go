@@ -111,7 +111,7 @@ func startChild(sync bool, opts []nats.Option) (*server, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	s := &server{where: "a process of its own", in: in, lines: bufio.NewReader(out)}
+	s := &server{where: "in a process of its own", in: in, lines: bufio.NewReader(out)}
 	s.close = func() error { return errors.Join(in.Close(), cmd.Wait()) }
 	url, err := s.lines.ReadString('\n')
 	if err != nil {

@@ -26,7 +26,7 @@ func handlers100ms(ctx context.Context, r *rig, by string) (sample, error) {
 func (r *rig) busySlots(ctx context.Context, by string, slots int, work, normal time.Duration) (s sample, err error) {
 	w := &window{length: r.cfg.span(normal), slots: int64(slots), open: make(chan struct{})}
 	jobs := slots*int(2*w.length/work) + 5*slots
-	err = r.with(ctx, by, setup{slow: true}, func(sys system) error {
+	err = r.with(ctx, by, setup{advance: slots * max(1, int(20*time.Millisecond/work))}, func(sys system) error {
 		if err := r.fill(ctx, sys, jobs); err != nil {
 			return err
 		}
@@ -110,7 +110,7 @@ const (
 
 func idle(ctx context.Context, r *rig, by string) (sample, error) {
 	s := sample{}
-	err := r.with(ctx, by, setup{slow: true}, func(sys system) error {
+	err := r.with(ctx, by, setup{advance: r.cfg.concurrency}, func(sys system) error {
 		return during(ctx, sys, r.cfg.concurrency, func(int) error { return nil }, func(ctx context.Context) error {
 			if err := sleep(ctx, r.cfg.span(time.Second)); err != nil { // what made the worker is over then
 				return err

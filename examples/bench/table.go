@@ -18,7 +18,7 @@ func (r report) print(out io.Writer, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(out).Encode(r)
 	}
-	fmt.Fprintf(out, "%s, %s/%s, %d CPUs, %s, nats.go %s\nserver %s in %s, sync_interval %s, replicas %d, payload %d bytes, %d jobs, medians of %d rounds\n",
+	fmt.Fprintf(out, "%s, %s/%s, %d CPUs, %s, nats.go %s\nserver %s %s, sync_interval %s, replicas %d, payload %d bytes, %d jobs, medians of up to %d rounds\n",
 		r.Date.Format(time.DateOnly), r.Machine.OS, r.Machine.Arch, r.Machine.CPUs, r.Machine.Go, r.Machine.NATS,
 		r.Server.Version, r.Server.Where, r.Server.Sync, r.Setting.Replicas, r.Setting.Payload, r.Setting.Jobs, r.Setting.Rounds)
 	fmt.Fprintln(out, "ratios: queue to raw, of the medians (median, least-largest round by round)")
