@@ -38,7 +38,7 @@ func workloads() []workload {
 		{name: "pipeline", doc: "enqueued and drained at the same time", systems: all, run: pipeline},
 		{name: "priorities", doc: "drain of three priorities; raw: three consumers, in any order", systems: all, run: priorities},
 		{name: "retries", doc: "drain in which one in ten fails once, tried again after 0.1 s", systems: all, run: retries},
-		{name: "latency", doc: "from before the enqueue to the start of the handler, at 200 jobs/s", systems: withRaw, run: latency},
+		{name: "latency", doc: "from before the enqueue to the start of the handler, at 200 jobs/s; p99.9 means something with -long", systems: withRaw, run: latency},
 		{name: "delayed", doc: "from when jobs are due to the start of their handlers", systems: withRaw, rounds: 2, run: delayed},
 		{name: "handlers-1ms", doc: "at most 10 slots, handlers of 1 ms", systems: withRaw, rounds: 2, run: handlers1ms},
 		{name: "handlers-100ms", doc: "-concurrency slots, handlers of 100 ms", systems: withRaw, rounds: 2, run: handlers100ms},
