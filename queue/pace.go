@@ -29,7 +29,7 @@ type pace struct {
 
 const (
 	holdFor  = 20 * time.Millisecond // how long the slots should last
-	headway  = 4                     // times what was finished
+	headway  = 2                     // times what was finished: less than spillAfter lasts
 	measure  = 2 * time.Millisecond  // at the least, for one rate
 	maxExtra = 16 << 10
 	maxBytes = 16 << 20 // of payloads held ready

@@ -26,7 +26,7 @@ func TestPaceHoldsWhatLastsAShortWhile(t *testing.T) {
 	require.InDelta(t, 20, run(1, time.Millisecond, time.Millisecond, 100), 2)
 	require.InDelta(t, 2000, run(100, 10*time.Microsecond, time.Millisecond, 100), 200)
 	require.InDelta(t, 2000, run(100, 20*time.Microsecond, time.Millisecond, 100), 200, "half of the slots wait for jobs: the buffer was too small")
-	require.InDelta(t, 8, run(100, 10*time.Millisecond, time.Microsecond, 100), 1, "few jobs: a small buffer, however short they are")
+	require.InDelta(t, 4, run(100, 10*time.Millisecond, time.Microsecond, 100), 1, "few jobs: a small buffer, however short they are")
 	require.InDelta(t, maxExtra, run(100, time.Microsecond, time.Microsecond, 100), float64(maxExtra)/10)
 	require.LessOrEqual(t, run(100, time.Microsecond, time.Microsecond, 1<<20), 20, "large payloads: few")
 }
