@@ -31,6 +31,7 @@ type core struct {
 	log        *slog.Logger
 	late       error // the cause of a context that Options.Timeout ended
 
+	ids        idMaker
 	publisher  publisher
 	group      grouper
 	waiters    waiters
@@ -114,15 +115,18 @@ func unanswered(err error) error {
 	return err
 }
 
-// understandAck reads the answer to a publish. The stream's name can't contain
-// a quote, so an answer without "error": has none.
+// understandAck reads the answer to a publish.
 func understandAck(data []byte) error {
+	if isPlainAck(data) {
+		return nil
+	}
+	return decodeAck(data)
+}
+
+// decodeAck reads an answer that is not the usual one.
+func decodeAck(data []byte) error {
 	var answer struct {
 		Error *jetstream.APIError `json:"error"`
-		Seq   uint64              `json:"seq"`
-	}
-	if ok := isPlainAck(data); ok {
-		return nil
 	}
 	if err := json.Unmarshal(data, &answer); err != nil {
 		return fmt.Errorf("the server answered %q: %w", data, err)
@@ -130,7 +134,8 @@ func understandAck(data []byte) error {
 	return classify(answer.Error)
 }
 
-// isPlainAck recognises the usual {"stream":"…","seq":N} without decoding it.
+// isPlainAck recognises the usual {"stream":"…","seq":N} without decoding it: the
+// stream's name can't contain a quote.
 func isPlainAck(data []byte) bool {
 	const head = `{"stream":"`
 	if len(data) < len(head) || string(data[:len(head)]) != head {

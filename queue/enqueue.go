@@ -71,7 +71,7 @@ func (c *core) checkSize(size int, token string) error {
 func (c *core) newJob(data []byte, opts []EnqueueOption) (newJob, error) {
 	now := time.Now()
 	if len(opts) == 0 {
-		id := newID(now)
+		id := c.ids.next(now)
 		return newJob{token: id, subject: c.names.subject(ready, 0, id), data: data}, c.checkSize(len(data), id)
 	}
 	var s spec
@@ -83,7 +83,7 @@ func (c *core) newJob(data []byte, opts []EnqueueOption) (newJob, error) {
 	}
 	j := newJob{token: wirename.Encode(s.id), data: data, unique: s.id != "", replace: s.replace, priority: s.priority}
 	if !j.unique {
-		j.token = newID(now)
+		j.token = c.ids.next(now)
 	}
 	size := len(data)
 	if h := s.header(); len(h) > 0 || j.unique || s.due(now) != (time.Time{}) {

@@ -6,10 +6,8 @@ package queue
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 )
 
@@ -106,23 +104,4 @@ func checkID(id string) error {
 		return fmt.Errorf("ID is %d bytes long: want at most %d; use a hash of it", len(id), maxIDLength)
 	}
 	return nil
-}
-
-// newID makes an ID of 24 characters that sorts by time: 48 bits of Unix
-// milliseconds, then 72 random bits, in lower-case base32hex (RFC 4648, whose
-// alphabet keeps the order). Two of a million IDs made in one millisecond
-// collide with a probability of 1e-10.
-func newID(now time.Time) string {
-	const alphabet = "0123456789abcdefghijklmnopqrstuv"
-	ms, high, low := uint64(now.UnixMilli()), rand.Uint64(), rand.Uint64()
-	var b [24]byte
-	// 120 bits from the left: 48 of time, 12 of high, then 60 of low.
-	head := ms<<12 | high&0xfff
-	for i := 11; i >= 0; i-- {
-		b[i] = alphabet[head&31]
-		head >>= 5
-		b[12+i] = alphabet[low&31]
-		low >>= 5
-	}
-	return string(b[:])
 }

@@ -4,13 +4,9 @@
 package queue
 
 import (
-	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
 func TestNames(t *testing.T) {
@@ -28,24 +24,4 @@ func TestNames(t *testing.T) {
 		_, _, _, ok := n.parse(bad)
 		require.False(t, ok, bad)
 	}
-}
-
-func TestMadeIDsSortByTimeAndDiffer(t *testing.T) {
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	var ids []string
-	for i := range 1000 {
-		ids = append(ids, newID(now.Add(time.Duration(i)*time.Millisecond)))
-	}
-	require.True(t, slices.IsSorted(ids))
-	seen := map[string]bool{}
-	for range 100_000 {
-		id := newID(now)
-		require.Len(t, id, 24)
-		require.Equal(t, id, wirename.Encode(id))
-		require.False(t, seen[id])
-		seen[id] = true
-	}
-	// It sorts over the whole range of time.
-	require.Less(t, newID(time.Unix(0, 0)), newID(now))
-	require.Less(t, newID(now), newID(endOfTime))
 }
