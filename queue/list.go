@@ -196,77 +196,127 @@ func (l *lister) messages(ctx context.Context) iter.Seq2[*jetstream.RawStreamMsg
 }
 
 // backwards reads windows of sequences from the end, as the server reads only
-// forwards: each one as large as it takes for about a page.
+// forwards: each one as large as it takes for about a page. One that turns out to
+// hold much more is read again in smaller ones.
 func (l *lister) backwards(ctx context.Context) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
 		width := uint64(pageSize)
-		for high := l.high; high >= l.low && high > 0; {
+		for high := l.high; high >= l.low && high > 0 && ctx.Err() == nil; {
 			low := l.low
 			if high-l.low >= width {
 				low = high - width + 1
 			}
-			var page []*jetstream.RawStreamMsg
-			for m, err := range l.c.read(ctx, l.subjects, low) {
-				if err != nil {
-					yield(nil, err)
-					return
-				}
-				if m.Sequence > high {
-					break
-				}
-				page = append(page, m)
-			}
-			if ctx.Err() != nil {
+			window, whole, err := l.window(ctx, low, high)
+			if err != nil {
+				yield(nil, err)
 				return
 			}
-			for _, m := range slices.Backward(page) {
+			if !whole {
+				width = max(1, (high-low+1)/4)
+				continue
+			}
+			for _, m := range slices.Backward(window) {
 				if !yield(m, nil) {
 					return
 				}
 			}
 			high = low - 1
 			switch {
-			case len(page) > pageSize:
-				width = max(pageSize/2, width/2)
-			case len(page) < pageSize/4:
+			case len(window) > pageSize:
+				width = max(1, width/2)
+			case len(window) < pageSize/4:
 				width *= 4
 			}
 		}
 	}
 }
 
+// window reads the messages of some sequences; not whole if they are more than a
+// few pages.
+func (l *lister) window(ctx context.Context, low, high uint64) (all []*jetstream.RawStreamMsg, whole bool, err error) {
+	size := 0
+	for m, err := range l.c.read(ctx, l.subjects, low) {
+		switch {
+		case err != nil:
+			return nil, false, err
+		case m.Sequence > high:
+			return all, true, nil
+		case low < high && (len(all) == 2*pageSize || size > 2*pageBytes):
+			return nil, false, nil
+		}
+		all = append(all, m)
+		if size += len(m.Data); m.Sequence == high {
+			return all, true, nil
+		}
+	}
+	return all, ctx.Err() == nil, nil
+}
+
 // read reads all messages on subjects from a sequence on, in pages, without
 // touching the consumers.
 func (c *core) read(ctx context.Context, subjects string, next uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
-		for ctx.Err() == nil {
-			page, err := jetstreamext.GetBatch(ctx, c.js, c.names.stream, pageSize,
-				jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(subjects),
-				jetstreamext.GetBatchMaxBytes(pageBytes))
+		for {
+			page, last, err := c.pagePatiently(ctx, subjects, next)
+			if ctx.Err() != nil {
+				return
+			}
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			last := next
-			for m, err := range page {
-				if errors.Is(err, jetstreamext.ErrNoMessages) || ctx.Err() != nil {
-					return
-				}
-				if err != nil {
-					yield(nil, err)
-					return
-				}
-				next = m.Sequence + 1
-				if !yield(m, nil) {
+			for _, m := range page {
+				if next = m.Sequence + 1; ctx.Err() != nil || !yield(m, nil) {
 					return
 				}
 			}
-			if next == last {
-				yield(nil, errUnanswered) // an end is told as such
+			if last {
 				return
 			}
 		}
 	}
+}
+
+// pagePatiently is page, tried until ctx ends or, if it has no deadline, for
+// Options.Timeout. A whole page is read before anybody sees it, so that its time
+// is not that of who looks at it.
+func (c *core) pagePatiently(ctx context.Context, subjects string, next uint64) (all []*jetstream.RawStreamMsg, last bool, err error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	for try := 0; ; try++ {
+		one, cancel := context.WithTimeout(ctx, time.Duration(min(try+1, 5))*oneTry)
+		all, last, err = c.page(one, subjects, next)
+		cancel()
+		if err == nil || !pause(ctx, try) {
+			return all, last, err
+		}
+	}
+}
+
+// page reads at most pageSize messages, and reports whether none follow. What has
+// come before the answer broke off is a page as well.
+func (c *core) page(ctx context.Context, subjects string, next uint64) (all []*jetstream.RawStreamMsg, last bool, err error) {
+	answers, err := jetstreamext.GetBatch(ctx, c.js, c.names.stream, pageSize,
+		jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(subjects),
+		jetstreamext.GetBatchMaxBytes(pageBytes))
+	if err != nil {
+		return nil, false, err
+	}
+	for m, err := range answers {
+		switch {
+		case errors.Is(err, jetstreamext.ErrNoMessages):
+			return all, true, nil
+		case err != nil && len(all) == 0:
+			return nil, false, err
+		case err != nil:
+			return all, false, nil
+		}
+		all = append(all, m)
+	}
+	if len(all) == 0 {
+		return nil, false, errUnanswered // an end is told as such
+	}
+	return all, false, nil
 }
 
 const (
