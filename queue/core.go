@@ -225,16 +225,22 @@ func (c *core) find(ctx context.Context, token string) (*stored, error) {
 	return answer.Message, nil
 }
 
-// findPatiently is find, tried until ctx ends.
+// findPatiently is find, tried until ctx ends, or the connection or the queue is
+// gone for good.
 func (c *core) findPatiently(ctx context.Context, token string) (*stored, error) {
 	for try := 0; ; try++ {
 		one, cancel := context.WithTimeout(ctx, oneTry)
 		last, err := c.find(one, token)
 		cancel()
-		if err == nil || !pause(ctx, try) {
+		if err == nil || goneForGood(err) || !pause(ctx, try) {
 			return last, err
 		}
 	}
+}
+
+// goneForGood tells the errors after which there is no point in another try.
+func goneForGood(err error) bool {
+	return errors.Is(err, nats.ErrConnectionClosed) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 // remove deletes one message; a message that is gone already is no error, and

@@ -287,7 +287,7 @@ func (c *core) pagePatiently(ctx context.Context, subjects string, next uint64) 
 		one, cancel := context.WithTimeout(ctx, time.Duration(min(try+1, 5))*oneTry)
 		all, last, err = c.page(one, subjects, next)
 		cancel()
-		if err == nil || !pause(ctx, try) {
+		if err == nil || goneForGood(err) || !pause(ctx, try) {
 			return all, last, err
 		}
 	}

@@ -69,7 +69,7 @@ func await[R, T any](ctx context.Context, q *Queue[T], id string) (result R, err
 	if err := checkID(id); err != nil {
 		return result, err
 	}
-	w, err := q.c.waiters.join(ctx, wirename.Encode(id))
+	w, err := q.c.waiters.join(wirename.Encode(id))
 	if err != nil {
 		return result, err
 	}

@@ -209,3 +209,77 @@ func TestWaitBelievesTheStreamAndNotTheWord(t *testing.T) {
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
 }
+
+// Who can't reach the server waits no longer than its own context, however many
+// do.
+func TestWaitEndsWithItsContextThoughTheServerIsAway(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		enqueue(t, openOn(t, e.JetStream(), Options{}), "slow", ID("x"), Retain(time.Hour))
+		link := e.Link()
+		q := openOn(t, link.JetStream(), Options{})
+		link.Cut()
+		var group sync.WaitGroup
+		for n := range 100 {
+			group.Go(func() {
+				began, within := time.Now(), time.Duration(n+1)*time.Second/10
+				ctx, cancel := context.WithTimeout(t.Context(), within)
+				defer cancel()
+				if _, err := Wait[report](ctx, q, "x"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > within+time.Millisecond {
+					t.Error(err, time.Since(began), within)
+				}
+			})
+		}
+		group.Wait()
+		link.Heal()
+	})
+}
+
+func TestWaitEndsWhenThereIsNothingToWaitFor(t *testing.T) {
+	for name, end := range map[string]func(q *Queue[string], nc *nats.Conn){
+		"connection closed": func(_ *Queue[string], nc *nats.Conn) { nc.Close() },
+		"queue deleted":     func(q *Queue[string], _ *nats.Conn) { _ = q.Delete(context.Background()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+				js := e.NewJetStream()
+				q := openOn(t, js, Options{Retain: time.Hour})
+				enqueue(t, q, "slow", ID("x"))
+				time.AfterFunc(time.Minute, func() { end(openOn(t, e.JetStream(), Options{}), js.Conn()) })
+				began := time.Now()
+				_, err := Wait[report](t.Context(), q, "x")
+				require.Error(t, err)
+				require.Less(t, time.Since(began), time.Minute+2*lookEvery+10*time.Second, "by the next look")
+				require.Nil(t, q.c.waiters.end)
+			})
+		})
+	}
+}
+
+// A waiter costs a look when it begins and one at the end, and nothing between.
+func TestWaitersAskNothingMeanwhile(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		js := e.NewJetStream()
+		q := openOn(t, js, Options{Retain: time.Hour})
+		const n = 1000
+		items := make([]Item[string], n)
+		for i := range items {
+			items[i] = Item[string]{"report", []EnqueueOption{ID(fmt.Sprint(i))}}
+		}
+		_, err := q.EnqueueMany(t.Context(), items)
+		require.NoError(t, err)
+		before := js.Conn().Stats().OutMsgs
+		var group sync.WaitGroup
+		for i := range n {
+			group.Go(func() {
+				if _, err := Wait[report](t.Context(), q, fmt.Sprint(i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		time.Sleep(lookEvery / 2)
+		require.EqualValues(t, n, js.Conn().Stats().OutMsgs-before)
+		working(t, openOn(t, e.JetStream(), Options{Retain: time.Hour}))
+		group.Wait()
+		require.LessOrEqual(t, js.Conn().Stats().OutMsgs-before, uint64(3*n), "the record may be told before it is stored")
+	})
+}

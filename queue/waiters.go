@@ -4,7 +4,6 @@
 package queue
 
 import (
-	"context"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -17,8 +16,8 @@ import (
 type waiters struct {
 	c *core
 
-	// joining is held while the first one subscribes, so that all others wait for
-	// it; taken before mu.
+	// joining is held while the first one subscribes, which waits for nobody; taken
+	// before mu.
 	joining sync.Mutex
 
 	mu      sync.Mutex // guards the rest
@@ -40,8 +39,9 @@ func (w *waiter) tell() {
 	}
 }
 
-// join adds a waiter, which is told of all that comes after join has returned.
-func (ws *waiters) join(ctx context.Context, token string) (*waiter, error) {
+// join adds a waiter. It is told of all that comes after a request that it makes
+// from now on has been answered: the server reads the subscriptions before that.
+func (ws *waiters) join(token string) (*waiter, error) {
 	w := &waiter{token, make(chan struct{}, 1)}
 	ws.joining.Lock()
 	defer ws.joining.Unlock()
@@ -59,7 +59,7 @@ func (ws *waiters) join(ctx context.Context, token string) (*waiter, error) {
 	if listening {
 		return w, nil
 	}
-	end, err := ws.listen(ctx)
+	end, err := ws.listen()
 	ws.mu.Lock()
 	ws.end = end
 	ws.mu.Unlock()
@@ -88,8 +88,8 @@ func (ws *waiters) leave(w *waiter) {
 }
 
 // listen subscribes to the records of jobs that are over, and to reconnects,
-// after each of which everybody looks. It returns when the server knows of it.
-func (ws *waiters) listen(ctx context.Context) (end func(), err error) {
+// after each of which everybody looks.
+func (ws *waiters) listen() (end func(), err error) {
 	nc := ws.c.nc
 	var subs []*nats.Subscription
 	status := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
@@ -123,9 +123,7 @@ func (ws *waiters) listen(ctx context.Context) (end func(), err error) {
 			return end, err
 		}
 	}
-	bounded, cancel := ws.c.bound(ctx)
-	defer cancel()
-	return end, nc.FlushWithContext(bounded)
+	return end, nil
 }
 
 // hear tells those who wait for the job.
