@@ -66,7 +66,7 @@ func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 		case gone && state == ready && c.tellWorker(ctx, last.Seq):
 			return Running, nil // a worker took it in between
 		case gone:
-			c.teller.announce(Event{Type: EventCancelled, ID: id})
+			c.teller.tellSurely(Event{Type: EventCancelled, ID: id})
 			return was, nil
 		}
 		if !pause(ctx, try) {

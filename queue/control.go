@@ -48,7 +48,7 @@ func (c *core) pauseQueue(ctx context.Context, until time.Time, reason string) e
 			return err
 		}
 	}
-	c.teller.announce(Event{Type: EventPaused, Error: reason})
+	c.teller.tellSurely(Event{Type: EventPaused, Error: reason})
 	return nil
 }
 
@@ -61,7 +61,7 @@ func (q *Queue[T]) Resume(ctx context.Context) error {
 			return q.c.wrap("resume", err)
 		}
 	}
-	q.c.teller.announce(Event{Type: EventResumed})
+	q.c.teller.tellSurely(Event{Type: EventResumed})
 	return nil
 }
 

@@ -60,7 +60,8 @@ const (
 type teller struct {
 	c     *core
 	once  sync.Once
-	until atomic.Int64 // when the last watcher counts as gone, in Unix nanoseconds
+	since atomic.Int64 // when it began to listen for watchers, in Unix nanoseconds; 0: not yet
+	until atomic.Int64 // when the last watcher counts as gone, in the same
 }
 
 // heed listens for watchers, from the first call on and for as long as the
@@ -73,7 +74,9 @@ func (t *teller) heed() {
 		})
 		if err != nil {
 			t.c.log.Debug("nobody can watch", "err", err)
+			return
 		}
+		t.since.Store(time.Now().UnixNano())
 	})
 }
 
@@ -86,14 +89,20 @@ func (t *teller) watched() bool {
 // tell sends an event, if somebody watches. It may be lost.
 func (t *teller) tell(e Event) {
 	if t.watched() {
-		t.announce(e)
+		t.send(e)
 	}
 }
 
-// announce sends an event whether or not somebody is known to watch: one that is rare,
-// and often told by a process that has just begun and ends at once, such as an
-// operator's.
-func (t *teller) announce(e Event) {
+// tellSurely is tell for what is rare, and done by those who have just come: it
+// sends also when it can't know yet whether somebody watches.
+func (t *teller) tellSurely(e Event) {
+	since := t.since.Load()
+	if since == 0 || time.Now().UnixNano()-since < int64(2*announceEvery) || t.watched() {
+		t.send(e)
+	}
+}
+
+func (t *teller) send(e Event) {
 	e.Queue, e.Time = t.c.names.queue, time.Now()
 	data, err := json.Marshal(e)
 	if err == nil {

@@ -298,3 +298,19 @@ func TestWorkersAreToldToBeQuietAndToStop(t *testing.T) {
 		requireStats(t, desk, Stats{Waiting: 1})
 	})
 }
+
+// Who has done nothing yet can't know whether somebody watches. What it cancels or
+// pauses is told all the same.
+func TestWatcherHearsOfWhatANewcomerCancels(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		enqueue(t, openOn(t, e.JetStream(), Options{}), "v", ID("x"), Delay(time.Hour))
+		stop := watch(t, openOn(t, e.NewJetStream(), Options{}))
+		newcomer := openOn(t, e.NewJetStream(), Options{})
+		_, err := newcomer.Cancel(t.Context(), "x")
+		require.NoError(t, err)
+		require.NoError(t, newcomer.Pause(t.Context(), time.Time{}, "lunch"))
+		require.NoError(t, newcomer.Resume(t.Context()))
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"cancelled x", "paused lunch", "resumed"}, stop())
+	})
+}
