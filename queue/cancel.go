@@ -24,9 +24,10 @@ const askFor = 50 * time.Millisecond
 // when its handler then returns an error the job ends as cancelled, whatever
 // attempts it has left; a handler that succeeds all the same has succeeded.
 //
-// The error is ErrNotFound if there is no such job, or if it is over: done or
-// dead. Cancelling twice does no harm. A job that was taken by Dequeue counts as
-// waiting: it is removed, and who has it is not told.
+// The error is ErrNotFound if there is no such job. One that was over first is that
+// as well, and a *StateError that says how it ended. Cancelling twice does no harm.
+// A job that was taken by Dequeue counts as waiting: it is removed, and who has it is
+// not told.
 func (q *Queue[T]) Cancel(ctx context.Context, id string) (was State, err error) {
 	if err := checkID(id); err != nil {
 		return "", q.c.wrap("cancel", err)
@@ -38,24 +39,32 @@ func (q *Queue[T]) Cancel(ctx context.Context, id string) (was State, err error)
 }
 
 func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
-	token := wirename.Encode(id)
+	token, told := wirename.Encode(id), false
 	for try := 0; ; try++ {
-		last, err := c.find(ctx, token)
+		last, err := c.findPatiently(ctx, token)
 		if err != nil {
 			return "", err
 		}
 		if last == nil {
 			return "", ErrNotFound
 		}
-		state, priority, _, _ := c.names.parse(last.Subject)
-		switch state {
+		word, priority, _, _ := c.names.parse(last.Subject)
+		switch word {
 		case done, dead:
-			return "", fmt.Errorf("it is %s: %w", state, ErrNotFound)
-		case ready:
-			if c.tellWorker(ctx, last.Seq) {
-				return Running, nil
+			h, _ := last.header()
+			state := stateOf(word, h)
+			if told && state == Cancelled {
+				return Running, nil // by a worker that got it just after the word
 			}
+			return "", &overError{StateError{ID: id, State: state}}
+		case ready:
 			was = Waiting
+			if c.handedOut(ctx, priority, last.Seq) {
+				if c.tellWorker(ctx, last.Seq) {
+					return Running, nil
+				}
+				told = true
+			}
 		case later:
 			was = Later
 		}
@@ -63,7 +72,7 @@ func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 		switch {
 		case err != nil && !errors.Is(err, errMoved):
 			return "", err
-		case gone && state == ready && c.tellWorker(ctx, last.Seq):
+		case gone && word == ready && c.tellLateHolder(ctx, priority, last.Seq):
 			return Running, nil // a worker took it in between
 		case gone:
 			c.teller.tellSurely(Event{Type: EventCancelled, ID: id})
@@ -73,6 +82,31 @@ func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 			return "", context.Cause(ctx)
 		}
 	}
+}
+
+// An overError says that a job was over before it could be cancelled.
+type overError struct{ StateError }
+
+func (e *overError) Error() string { return fmt.Sprintf("it is %s: %s", e.State, ErrNotFound) }
+
+func (e *overError) Unwrap() []error { return []error{&e.StateError, ErrNotFound} }
+
+// handedOut reports whether the consumer may have handed out a message. Of one that
+// it has not, no worker has to be asked, which takes askFor if none has it.
+func (c *core) handedOut(ctx context.Context, priority int, seq uint64) bool {
+	delivered, err := c.delivered(ctx, priority)
+	return err != nil || seq <= delivered
+}
+
+// tellLateHolder tells who got the message just before it was removed, and reports
+// whether anybody has it. If nobody should, the word goes out all the same, and
+// nobody is waited for.
+func (c *core) tellLateHolder(ctx context.Context, priority int, seq uint64) bool {
+	if c.handedOut(ctx, priority, seq) {
+		return c.tellWorker(ctx, seq)
+	}
+	_ = c.nc.Publish(c.names.control(cancelVerb), strconv.AppendUint(nil, seq, 10))
+	return false
 }
 
 // tellWorker asks all workers of the queue to end the job that this message is,
@@ -120,7 +154,10 @@ func (k *keeper) cancel(seq uint64, now time.Time) bool {
 	k.mu.Lock()
 	found := k.findLocked(seq)
 	if found == nil {
-		maps.DeleteFunc(k.doomed, func(_ uint64, at time.Time) bool { return now.Sub(at) > doomedFor })
+		if now.Sub(k.swept) > doomedFor/10 {
+			k.swept = now
+			maps.DeleteFunc(k.doomed, func(_ uint64, at time.Time) bool { return now.Sub(at) > doomedFor })
+		}
 		k.doomed[seq] = now
 	}
 	k.mu.Unlock()

@@ -6,6 +6,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -43,11 +44,15 @@ func TestCancelTellsTheHandlerWhereverItRuns(t *testing.T) {
 	for name, returns := range map[string]error{"obeys": context.Canceled, "fails": errors.New("x"), "succeeds": nil} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, Options{Retain: time.Hour}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
-				var cause error
-				var told time.Time
+				var mu sync.Mutex
+				var causes []error
+				var told times
 				stop := work(t, openOn(t, e.NewJetStream(), Options{Retain: time.Hour}), JobOptions{Concurrency: 2}, func(ctx context.Context, _ *Entry[string]) error {
 					<-ctx.Done()
-					cause, told = context.Cause(ctx), time.Now()
+					told.add()
+					mu.Lock()
+					defer mu.Unlock()
+					causes = append(causes, context.Cause(ctx))
 					return returns
 				})
 				work(t, q, JobOptions{}, func(ctx context.Context, e *Entry[string]) error { <-ctx.Done(); return nil })
@@ -64,8 +69,10 @@ func TestCancelTellsTheHandlerWhereverItRuns(t *testing.T) {
 				require.Less(t, time.Since(began), 300*time.Millisecond)
 				time.Sleep(time.Second)
 				stop()
-				require.ErrorIs(t, cause, ErrCancelled)
-				require.WithinDuration(t, began, told, 100*time.Millisecond)
+				for n, cause := range causes {
+					require.ErrorIs(t, cause, ErrCancelled)
+					require.WithinDuration(t, began, told.all()[n], 100*time.Millisecond)
+				}
 				requireStats(t, q, Stats{Done: 3})
 			})
 		})
@@ -145,6 +152,135 @@ func TestCancelRacingTheWorkers(t *testing.T) {
 			case "":
 				require.True(t, ran[id], "over, so it was run")
 			}
+		}
+	})
+}
+
+// Nobody has to be waited for to cancel what waits, however busy the workers are.
+func TestCancelAllOfWaitingJobsIsFast(t *testing.T) {
+	bubble(t, Options{Retain: time.Hour}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
+		release := make(chan struct{})
+		work(t, openOn(t, e.NewJetStream(), Options{}), JobOptions{}, func(ctx context.Context, _ *Entry[string]) error {
+			<-release
+			return nil
+		})
+		enqueue(t, q, "v")
+		time.Sleep(time.Minute)
+		const n = 2000
+		_, err := q.EnqueueMany(t.Context(), Items(make([]string, n)))
+		require.NoError(t, err)
+		time.Sleep(time.Second) // what was buffered is handed back
+		began := time.Now()
+		got, err := q.CancelAll(t.Context(), Filter{States: []State{Waiting}})
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), 10*time.Second)
+		require.Equal(t, n, got)
+		close(release)
+		time.Sleep(time.Second)
+		requireStats(t, q, Stats{Done: n})
+	})
+}
+
+func TestCancelSaysHowItWasOver(t *testing.T) {
+	bubble(t, Options{Retain: time.Hour}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		for _, id := range []string{"done", "dead", "cancelled"} {
+			enqueue(t, q, "v", ID(id))
+		}
+		_, err := q.Cancel(t.Context(), "cancelled")
+		require.NoError(t, err)
+		_, err = NewJob(q, func(_ context.Context, e *Entry[string]) error {
+			if e.ID() == "dead" {
+				return Permanent(errors.New("x"))
+			}
+			return nil
+		}, JobOptions{}).RunUntilEmpty(t.Context())
+		require.NoError(t, err)
+		for _, state := range []State{Done, Dead, Cancelled} {
+			_, err := q.Cancel(t.Context(), string(state))
+			require.ErrorIs(t, err, ErrNotFound)
+			require.ErrorContains(t, err, "it is "+string(state))
+			over, ok := errors.AsType[*StateError](err)
+			require.True(t, ok)
+			require.Equal(t, StateError{string(state), state}, *over)
+		}
+	})
+}
+
+// One job, its schedule due at this very moment, and three who want something else
+// of it: it is cancelled or runs, once.
+func TestCancelAndRunNowRaceWithTheSchedule(t *testing.T) {
+	bubble(t, Options{Retain: time.Hour}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
+		var mu sync.Mutex
+		runs, told := map[string]int{}, map[string]bool{}
+		work(t, openOn(t, e.NewJetStream(), Options{Retain: time.Hour}), JobOptions{Concurrency: 4}, func(ctx context.Context, e *Entry[string]) error {
+			mu.Lock()
+			runs[e.ID()]++
+			mu.Unlock()
+			select {
+			case <-ctx.Done():
+				mu.Lock()
+				told[e.ID()] = errors.Is(context.Cause(ctx), ErrCancelled)
+				mu.Unlock()
+				return ctx.Err()
+			case <-time.After(time.Minute):
+			}
+			return nil
+		})
+		desks := []*Queue[string]{q, openOn(t, e.NewJetStream(), Options{}), openOn(t, e.NewJetStream(), Options{})}
+		const n = 120
+		was := map[string]State{}
+		for i := range n {
+			id := fmt.Sprint(i)
+			enqueue(t, q, "v", ID(id), Delay(time.Second))
+			time.Sleep(time.Second + time.Duration(i-n/2)*10*time.Millisecond)
+			var group sync.WaitGroup
+			var state State
+			var err error
+			group.Go(func() { state, err = desks[0].Cancel(t.Context(), id) })
+			group.Go(func() { _ = desks[1].RunNow(t.Context(), id) })
+			group.Go(func() { _ = desks[2].Reschedule(t.Context(), id, time.Now().Add(50*time.Millisecond)) })
+			group.Wait()
+			require.NoError(t, err, id)
+			was[id] = state
+		}
+		time.Sleep(time.Hour / 2)
+		mu.Lock()
+		defer mu.Unlock()
+		for id, state := range was {
+			require.Equal(t, Cancelled, get(t, q, id).State, "%s was %s", id, state)
+			switch state {
+			case Running:
+				require.LessOrEqual(t, runs[id], 1, id)
+				require.Equal(t, runs[id] == 1, told[id], id)
+			default:
+				require.Zero(t, runs[id], "%s was %s", id, state)
+			}
+		}
+		requireStats(t, q, Stats{Done: n})
+	})
+}
+
+func TestCancelTwiceAtOnceIsOneCancel(t *testing.T) {
+	bubble(t, Options{Retain: time.Hour}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
+		other := openOn(t, e.NewJetStream(), Options{Retain: time.Hour})
+		for i := range 100 {
+			enqueue(t, q, "v", ID(fmt.Sprint(i)), Delay(time.Duration(i%2)*time.Hour))
+			var group sync.WaitGroup
+			errs := make([]error, 2)
+			for n, q := range []*Queue[string]{q, other} {
+				group.Go(func() { _, errs[n] = q.Cancel(t.Context(), fmt.Sprint(i)) })
+			}
+			group.Wait()
+			won := 0
+			for _, err := range errs {
+				if err == nil {
+					won++
+				} else {
+					require.ErrorIs(t, err, ErrNotFound)
+				}
+			}
+			require.Equal(t, 1, won)
+			require.Equal(t, Cancelled, get(t, q, fmt.Sprint(i)).State)
 		}
 	})
 }

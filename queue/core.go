@@ -255,7 +255,7 @@ func (c *core) remove(ctx context.Context, seq uint64) (bool, error) {
 		return false, err
 	}
 	if answer.Error != nil {
-		if answer.Error.ErrorCode == codeSequenceNotFound || answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound {
+		if removedBefore(answer.Error) {
 			return false, nil
 		}
 		return false, answer.Error
@@ -263,7 +263,22 @@ func (c *core) remove(ctx context.Context, seq uint64) (bool, error) {
 	return answer.Success, nil
 }
 
-const codeSequenceNotFound = 10043
+const (
+	codeSequenceNotFound = 10043
+	codeDeleteFailed     = 10057 // with the text of the store's error
+)
+
+// removedBefore recognises what the server says of a message that is not there,
+// and, with another code, of one that is being removed at this moment (2.15.2).
+func removedBefore(err *jetstream.APIError) bool {
+	switch err.ErrorCode {
+	case codeSequenceNotFound, jetstream.JSErrCodeMessageNotFound:
+		return true
+	case codeDeleteFailed:
+		return err.Description == "no message found" || err.Description == "deleted message"
+	}
+	return false
+}
 
 // pause waits before another try, a little longer each time and never in step
 // with others, and reports whether there is time for it.

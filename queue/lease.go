@@ -69,6 +69,7 @@ type keeper struct {
 	held int
 
 	doomed map[uint64]time.Time // messages of cancelled jobs that were not here, by sequence
+	swept  time.Time            // when the old ones of these were last thrown out
 	over   error                // why every context has ended, nil as long as they go on
 }
 
