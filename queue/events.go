@@ -29,7 +29,7 @@ const (
 	EventPaused     EventType = "paused"
 	EventResumed    EventType = "resumed"
 	EventWorkerUp   EventType = "worker_up"
-	EventWorkerDown EventType = "worker_down" // it has stopped, or has not answered twice
+	EventWorkerDown EventType = "worker_down" // it has stopped, or has not answered for four seconds
 )
 
 // An Event is something that happened to a job, to the queue or to a worker.

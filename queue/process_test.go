@@ -131,6 +131,35 @@ func TestCancelReachesAnotherProcessWithin100ms(t *testing.T) {
 	require.Less(t, best, 100*time.Millisecond)
 }
 
+func TestKilledProcessIsNoWorkerAnyMore(t *testing.T) {
+	s := natstest.StartProcess(t)
+	q := openAt(t, s.JetStream(), queue.Options{})
+	worker := natstest.Spawn(t, "worker", s.URL())
+	put(t, q, "wait")
+	worker.WaitFor(t, "start wait 1 0")
+	all, err := q.Workers(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	events, err := q.Watch(ctx)
+	require.NoError(t, err)
+	var killed time.Time
+	for e := range events {
+		require.Equal(t, all[0].ID, e.Worker)
+		if e.Type == queue.EventWorkerDown {
+			break
+		}
+		require.Equal(t, queue.EventWorkerUp, e.Type)
+		worker.Kill()
+		killed = time.Now()
+		left, err := q.Workers(ctx)
+		require.NoError(t, err)
+		require.Empty(t, left, "it does not answer")
+	}
+	require.Less(t, time.Since(killed), 6*time.Second)
+}
+
 func TestPausedProcessIsToldThatItsLeaseIsLost(t *testing.T) {
 	s := natstest.StartProcess(t)
 	q := openAt(t, s.JetStream(), queue.Options{Lease: 2 * time.Second})

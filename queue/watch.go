@@ -4,8 +4,11 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"iter"
 	"strings"
 	"sync"
@@ -16,27 +19,28 @@ import (
 	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
-// Watch tells what happens to the queue, in all processes, until ctx ends: what
-// happens after it has returned. Workers that are there come first, each as
-// EventWorkerUp.
+// Watch tells what happens to the queue, in all processes, from its return on until
+// ctx ends or the connection is closed. Workers that are there are told of at once,
+// each as EventWorkerUp; one that ends without a word is down within four seconds.
 //
 // Events are sent only while somebody watches, and are hints: one may be lost with
-// a connection, and what a slow watcher misses is counted in the next Event. Those of
-// one process come in order. What a process enqueues or works on that has never done so
-// before may be heard only two seconds later. Range over the sequence once.
+// a connection, and what a slow watcher misses is counted in the next Event. Those
+// of one process come in order, but for EventProgress. A process that has never
+// enqueued or worked before may be heard only two seconds after its first job. Range
+// over the sequence once.
 func (q *Queue[T]) Watch(ctx context.Context) (iter.Seq[Event], error) {
-	w := &watcher{c: q.c, events: make(chan Event, 8192), seen: map[string]int{}}
+	w := &watcher{c: q.c, events: make(chan Event, 8192), seen: map[string]int{}, dropped: map[*nats.Subscription]int{}}
 	if err := w.begin(ctx); err != nil {
 		return nil, q.c.wrap("watch", err)
 	}
 	return func(yield func(Event) bool) {
+		defer w.end()
 		for {
 			select {
-			case <-ctx.Done():
+			case <-w.ctx.Done():
 				return
 			case e := <-w.events:
 				if !yield(e) {
-					w.end()
 					return
 				}
 			}
@@ -48,12 +52,14 @@ func (q *Queue[T]) Watch(ctx context.Context) (iter.Seq[Event], error) {
 type watcher struct {
 	c      *core
 	events chan Event
+	ctx    context.Context // of the watcher: ended by its caller, who ranges, or the connection
 	end    func()
 
-	mu     sync.Mutex // guards the rest
-	missed int
-	round  int            // of asking who is there
-	seen   map[string]int // the round in which a worker last answered
+	mu      sync.Mutex // guards the rest
+	missed  int
+	round   int            // of asking who is there
+	seen    map[string]int // the round in which a worker last answered
+	dropped map[*nats.Subscription]int
 }
 
 // begin subscribes, and returns when those who are there know of it.
@@ -78,43 +84,64 @@ func (w *watcher) begin(ctx context.Context) error {
 		}
 		subs = append(subs, sub)
 	}
-	answers, err := w.c.askAll(ctx, w.c.names.control(watchVerb), nil)
-	if err != nil {
+	// That they know is all; the answers say nothing.
+	if _, err := w.c.askAll(ctx, w.c.names.control(watchVerb), nil); err != nil {
 		unsubscribe()
 		return err
 	}
-	_ = answers // that they know is all
-	ctx, w.end = context.WithCancel(ctx)
+	w.ctx, w.end = context.WithCancel(ctx)
 	go func() { // until ctx ends, or who ranges over the events leaves
+		defer w.end()
 		defer unsubscribe()
-		every := time.NewTicker(announceEvery)
+		every := time.NewTicker(askEvery)
 		defer every.Stop()
-		for {
+		for round := 1; !nc.IsClosed(); round++ {
+			w.countDropped(subs)
 			w.ask(inbox)
 			select {
-			case <-ctx.Done():
+			case <-w.ctx.Done():
 				return
 			case <-every.C:
 			}
-			_ = nc.Publish(w.c.names.control(watchVerb), nil)
+			if round%(int(announceEvery/askEvery)) == 0 {
+				_ = nc.Publish(w.c.names.control(watchVerb), nil)
+			}
 		}
 	}()
 	return nil
 }
 
-// ask asks which workers are there, and tells of those that have not answered
-// twice.
+// A watcher asks all workers for a sign of life so often, and one that has left so
+// many unanswered is down.
+const (
+	askEvery       = time.Second
+	unansweredAsks = 3
+)
+
+// countDropped counts what nats.go had no more room for.
+func (w *watcher) countDropped(subs []*nats.Subscription) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, s := range subs {
+		if n, err := s.Dropped(); err == nil {
+			w.missed += n - w.dropped[s]
+			w.dropped[s] = n
+		}
+	}
+}
+
+// ask asks which workers are there, and tells of those that are down.
 func (w *watcher) ask(inbox string) {
 	w.mu.Lock()
 	w.round++
 	for id, round := range w.seen {
-		if w.round-round > 2 {
+		if w.round-round > unansweredAsks {
 			delete(w.seen, id)
 			w.pushLocked(Event{Type: EventWorkerDown, Queue: w.c.names.queue, Worker: id, Time: time.Now()})
 		}
 	}
 	w.mu.Unlock()
-	_ = w.c.nc.PublishRequest(w.c.names.control(whoVerb), inbox, nil)
+	_ = w.c.nc.PublishRequest(w.c.names.control(whoVerb), inbox, []byte(briefly))
 }
 
 func (w *watcher) hearWorker(m *nats.Msg) {
@@ -172,7 +199,8 @@ func (w *watcher) pushLocked(e Event) {
 }
 
 // askAll asks everybody who listens on a subject, and returns their answers: when
-// nobody has answered for a moment, or nobody listens, or ctx has ended.
+// nobody has answered for a moment, or nobody listens, or ctx has ended. Silence of
+// all is an answer only if the server can be reached.
 func (c *core) askAll(ctx context.Context, subject string, data []byte) (answers [][]byte, err error) {
 	sub, err := c.nc.SubscribeSync(c.nc.NewInbox())
 	if err != nil {
@@ -190,12 +218,26 @@ func (c *core) askAll(ctx context.Context, subject string, data []byte) (answers
 		case ctx.Err() != nil:
 			return answers, context.Cause(ctx)
 		case err != nil && c.nc.IsClosed():
-			return answers, err
+			return answers, nats.ErrConnectionClosed
+		case errors.Is(err, nats.ErrNoResponders):
+			return nil, nil
+		case err != nil && len(answers) == 0:
+			return nil, c.reach(ctx)
 		case err != nil, len(m.Data) == 0 && m.Header.Get("Status") != "": // silence, or nobody
 			return answers, nil
 		}
 		answers = append(answers, m.Data)
 	}
+}
+
+// reach returns an error if the server can't be reached just now.
+func (c *core) reach(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, oneTry, nats.ErrDisconnected)
+	defer cancel()
+	if err := c.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("the server does not answer: %w", cmp.Or(context.Cause(ctx), err))
+	}
+	return nil
 }
 
 // answerWithin is how long nobody has to answer to be taken for all having done.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -169,7 +170,7 @@ func TestWatcherSeesWorkersComeAndDie(t *testing.T) {
 		stop := watch(t, openOn(t, e.JetStream(), Options{}))
 		time.Sleep(time.Minute)
 		link.Cut()
-		time.Sleep(3*announceEvery + time.Second)
+		time.Sleep(2*announceEvery + 10*time.Millisecond)
 		all := stop()
 		require.Equal(t, []string{"worker_up", "worker_down"}, all)
 		link.Heal()
@@ -312,5 +313,109 @@ func TestWatcherHearsOfWhatANewcomerCancels(t *testing.T) {
 		require.NoError(t, newcomer.Resume(t.Context()))
 		time.Sleep(time.Second)
 		require.Equal(t, []string{"cancelled x", "paused lunch", "resumed"}, stop())
+	})
+}
+
+func TestWatchersLeaveNothingBehind(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		q := openOn(t, e.JetStream(), Options{})
+		enqueue(t, q, "v", ID("before")) // it heeds watchers from now on
+		js := e.NewJetStream()
+		desk := openOn(t, js, Options{})
+		before := js.Conn().NumSubscriptions()
+
+		ctx, cancel := context.WithCancel(t.Context())
+		_, err := desk.Watch(ctx) // and never looks
+		require.NoError(t, err)
+		leaves, err := desk.Watch(t.Context())
+		require.NoError(t, err)
+		stop := watch(t, desk)
+		enqueue(t, q, "v", ID("one"))
+		for e := range leaves {
+			require.Equal(t, "one", e.ID)
+			break
+		}
+		for range leaves {
+			t.Error("it has left")
+		}
+		enqueue(t, q, "v", ID("two"))
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"enqueued one", "enqueued two"}, stop(), "others watch on")
+		cancel()
+		time.Sleep(time.Second)
+		require.Equal(t, before, js.Conn().NumSubscriptions())
+
+		_, err = desk.Watch(ended())
+		require.ErrorIs(t, err, context.Canceled)
+		require.Equal(t, before, js.Conn().NumSubscriptions())
+	})
+}
+
+func TestWatchEndsWithItsConnection(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		js := e.NewJetStream()
+		q := openOn(t, js, Options{})
+		events, err := q.Watch(t.Context())
+		require.NoError(t, err)
+		time.AfterFunc(time.Minute, js.Conn().Close)
+		began := time.Now()
+		for range events {
+			t.Error("nothing has happened")
+		}
+		require.WithinDuration(t, began.Add(time.Minute), time.Now(), 2*time.Second)
+		_, err = q.Watch(t.Context())
+		require.Error(t, err)
+	})
+}
+
+// Nobody is there, and nobody can be asked, are two things.
+func TestWorkersAreNotTakenForGoneBecauseTheServerIs(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		work(t, openOn(t, e.JetStream(), Options{}), JobOptions{}, func(context.Context, *Entry[string]) error { return nil })
+		link := e.Link()
+		desk := openOn(t, link.JetStream(), Options{})
+		all, err := desk.Workers(t.Context())
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		require.ErrorIs(t, desk.StopWorker(ended(), all[0].ID), context.Canceled)
+		_, err = desk.Workers(ended())
+		require.ErrorIs(t, err, context.Canceled)
+		link.Cut()
+		began := time.Now()
+		_, err = desk.Workers(t.Context())
+		require.ErrorIs(t, err, nats.ErrDisconnected)
+		require.ErrorIs(t, desk.QuietWorker(t.Context(), all[0].ID), nats.ErrDisconnected)
+		require.NotErrorIs(t, desk.ResumeWorker(t.Context(), all[0].ID), ErrNotFound)
+		_, err = desk.Watch(t.Context())
+		require.ErrorIs(t, err, nats.ErrDisconnected)
+		require.Less(t, time.Since(began), 15*time.Second)
+		link.Heal()
+		time.Sleep(time.Minute)
+		again, err := desk.Workers(t.Context())
+		require.NoError(t, err)
+		require.Len(t, again, 1, "it goes on")
+	})
+}
+
+// What a worker runs may be more than a message holds.
+func TestWorkerWithTooMuchToTellIsSeen(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
+		const n = 1500
+		work(t, openOn(t, e.NewJetStream(), Options{}), JobOptions{Concurrency: n}, func(ctx context.Context, _ *Entry[string]) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		items := make([]Item[string], n)
+		for i := range items { // JSON writes each byte as six
+			items[i] = Item[string]{"v", []EnqueueOption{ID(fmt.Sprint(i) + strings.Repeat("\x01", 250))}}
+		}
+		_, err := q.EnqueueMany(t.Context(), items)
+		require.NoError(t, err)
+		time.Sleep(time.Minute)
+		all, err := q.Workers(t.Context())
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		require.Equal(t, n, all[0].Busy)
+		require.Len(t, all[0].Running, mostRunning/2)
 	})
 }

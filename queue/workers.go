@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -33,7 +34,7 @@ type Worker struct {
 	Done        int          `json:"done"`        // jobs that handlers have had to their end
 	Since       time.Time    `json:"since"`
 	Quiet       bool         `json:"quiet"`   // it takes nothing new, see QuietWorker
-	Running     []RunningJob `json:"running"` // at most 1,000
+	Running     []RunningJob `json:"running"` // at most 1,000, and no more than fit into a message
 }
 
 // A RunningJob is a job in a slot of a worker.
@@ -53,6 +54,9 @@ const (
 	quietVerb  = "quiet"
 	resumeVerb = "resume"
 	stopVerb   = "stop"
+
+	// briefly asks who is there and not what they run.
+	briefly = "brief"
 )
 
 // Workers asks who works on the queue. Nothing is stored anywhere: a worker that
@@ -77,7 +81,8 @@ func (q *Queue[T]) Workers(ctx context.Context) ([]Worker, error) {
 }
 
 // QuietWorker makes a worker take nothing new, until ResumeWorker or its end; it
-// goes on with what it has. The error is ErrNotFound if no worker has the ID.
+// goes on with what it has. The error is ErrNotFound if no worker has the ID. With
+// another error the word may still arrive.
 func (q *Queue[T]) QuietWorker(ctx context.Context, id string) error {
 	return q.c.wrap("quiet", q.c.tellOne(ctx, quietVerb, id))
 }
@@ -96,19 +101,30 @@ func (q *Queue[T]) StopWorker(ctx context.Context, id string) error {
 
 // tellOne tells one worker something. It answers at once.
 func (c *core) tellOne(ctx context.Context, verb, id string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*askFor)
+	one, cancel := context.WithTimeout(ctx, 10*askFor)
 	defer cancel()
-	if _, err := c.nc.RequestWithContext(ctx, c.names.control(verb), []byte(id)); err != nil {
-		return fmt.Errorf("worker %q: %w", id, ErrNotFound)
+	_, err := c.nc.RequestWithContext(one, c.names.control(verb), []byte(id))
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, context.DeadlineExceeded): // others are there, or the server is not
+		err = c.reach(ctx)
+	case errors.Is(err, nats.ErrNoResponders):
+		err = nil
 	}
-	return nil
+	return fmt.Errorf("worker %q: %w", id, cmp.Or(err, ErrNotFound))
 }
 
 // control does what another process asks of all workers or tells this one.
 func (w *worker) control(verb string, m *nats.Msg) {
 	if verb == whoVerb {
-		answer, _ := json.Marshal(w.describe())
-		_ = m.Respond(answer)
+		most := mostRunning
+		if string(m.Data) == briefly {
+			most = 0
+		}
+		_ = m.Respond(w.answerWho(most))
 		return
 	}
 	if string(m.Data) != w.id {
@@ -129,11 +145,23 @@ func (w *worker) control(verb string, m *nats.Msg) {
 	_ = m.Respond(nil)
 }
 
+// answerWho is the worker with so many running jobs, or as many as fit into a
+// message.
+func (w *worker) answerWho(most int) []byte {
+	for {
+		answer, _ := json.Marshal(w.describe(most)) // strings, numbers and times always marshal
+		if limit := w.c.nc.MaxPayload(); most == 0 || limit <= 0 || int64(len(answer)) <= limit {
+			return answer
+		}
+		most /= 2
+	}
+}
+
 // describe says what this worker is and does.
-func (w *worker) describe() Worker {
+func (w *worker) describe(most int) Worker {
 	d := Worker{
 		ID: w.id, Host: host(), PID: os.Getpid(), Version: programVersion(), Queue: w.c.names.queue, Job: w.info.Name,
-		Concurrency: w.concurrency, Done: int(w.processed.Load()), Since: w.began, Running: w.keeper.inSlots(mostRunning),
+		Concurrency: w.concurrency, Done: int(w.processed.Load()), Since: w.began, Running: w.keeper.inSlots(most),
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
