@@ -164,6 +164,8 @@ func (q *Queue[T]) enqueueCopy(ctx context.Context, id string, edit func(*T) err
 	if old.State == Done || old.State == Cancelled {
 		return Receipt{}, &StateError{ID: id, State: old.State}
 	}
+	about, _ := h.understand(last.Time)
+	opts = append(opts[:len(opts):len(opts)], copyOf(id, about, old.Priority))
 	data := old.Payload
 	if edit != nil {
 		if old.Undecodable != nil {
@@ -176,8 +178,9 @@ func (q *Queue[T]) enqueueCopy(ctx context.Context, id string, edit func(*T) err
 			return Receipt{}, err
 		}
 	}
-	about, _ := h.understand(last.Time)
-	return q.c.enqueue(ctx, data, append(opts[:len(opts):len(opts)], copyOf(id, about, old.Priority)))
+	return q.through(ctx, old.Value, opts, func(ctx context.Context, opts []EnqueueOption) (Receipt, error) {
+		return q.c.enqueue(ctx, data, opts)
+	})
 }
 
 // copyOf sets what a copy has of the job, where no option did.

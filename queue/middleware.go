@@ -15,8 +15,8 @@ import (
 //
 // For one type of values, wrap the Handler: it is a function.
 type Middleware struct {
-	// Enqueue wraps Enqueue, with one draft, and EnqueueMany, with all of them. It
-	// returns what next returns, or an error in place of it: then nothing is stored.
+	// Enqueue wraps Enqueue and EnqueueCopy, with one draft, and EnqueueMany, with all
+	// of them. It returns what next returns, or an error in place of it: then nothing is stored.
 	// A panic is an error.
 	Enqueue func(ctx context.Context, drafts []*Draft, next func(context.Context) ([]Receipt, error)) ([]Receipt, error)
 
@@ -25,7 +25,8 @@ type Middleware struct {
 	Work func(ctx context.Context, task Task, next func(context.Context) error) error
 }
 
-// A Task is a job that a worker has, whatever its type: an *Entry.
+// A Task is a job that a worker has, whatever its type: an *Entry, whose value is
+// there for who asks: task.(*queue.Entry[Email]).
 type Task interface {
 	ID() string
 	Attempt() int
@@ -39,7 +40,7 @@ type Task interface {
 
 // A Draft is a job that is about to be enqueued.
 type Draft struct {
-	// Value is what is enqueued. To change it has no effect.
+	// Value is what is enqueued: a T of the queue. To change it has no effect.
 	Value any
 
 	spec spec              // as the options have it

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -186,4 +187,54 @@ func TestLogHandlerAddsTheKeysOfAJob(t *testing.T) {
 	logger.Info("out")
 	require.Contains(t, log.String(), "msg=in a=1 g.b=2 g.queue=q g.id=x g.attempt=1\n")
 	require.Contains(t, log.String(), "msg=out\n")
+}
+
+// A corrected copy is enqueued like anything else.
+func TestMiddlewareWrapsEnqueueCopy(t *testing.T) {
+	var n notes
+	refuse := Middleware{Enqueue: func(ctx context.Context, drafts []*Draft, next func(context.Context) ([]Receipt, error)) ([]Receipt, error) {
+		if drafts[0].Value.(string) == "forbidden" {
+			return nil, errors.New("not you")
+		}
+		return next(ctx)
+	}}
+	bubble(t, Options{Middleware: []Middleware{noting(&n, "a"), refuse}}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		enqueue(t, q, "v", ID("x"), Delay(time.Hour), Property("tenant", "acme"))
+		_, err := q.EnqueueCopy(t.Context(), "x", func(v *string) error { *v = "forbidden"; return nil })
+		require.EqualError(t, err, `queue "q": enqueue a copy: not you`)
+		r, err := q.EnqueueCopy(t.Context(), "x", func(v *string) error { *v = "good"; return nil }, ID("y"))
+		require.NoError(t, err)
+		require.Equal(t, "y", r.ID)
+		i := get(t, q, "y")
+		require.Equal(t, []any{"good", "x", "acme", "aa"}, []any{i.Value, i.CopyOf, i.Properties["tenant"], i.Properties["by"]})
+		requireStats(t, q, Stats{Later: 1, Waiting: 1})
+	})
+}
+
+// What middleware does not pass on, the handler does not get; what it returns is
+// taken for what the handler did; and it may know the type.
+func TestMiddlewareDecidesForTheHandler(t *testing.T) {
+	swallow := Middleware{Work: func(ctx context.Context, task Task, next func(context.Context) error) error {
+		switch task.(*Entry[string]).Value {
+		case "sleep":
+			return Snooze(24 * time.Hour)
+		case "swallow":
+			_ = next(ctx)
+			return nil
+		case "exit":
+			runtime.Goexit()
+		}
+		return next(ctx)
+	}}
+	bubble(t, Options{MaxAttempts: 1, Retain: time.Hour, Middleware: []Middleware{swallow}}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		work(t, q, JobOptions{Concurrency: 2}, func(context.Context, *Entry[string]) error { return errors.New("x") })
+		for _, v := range []string{"sleep", "swallow", "exit", "fail"} {
+			enqueue(t, q, v, ID(v))
+		}
+		time.Sleep(time.Minute)
+		require.Equal(t, ReasonSnoozed, get(t, q, "sleep").Reason)
+		require.Equal(t, Done, get(t, q, "swallow").State)
+		require.Equal(t, Dead, get(t, q, "exit").State)
+		require.Equal(t, Dead, get(t, q, "fail").State)
+	})
 }

@@ -42,17 +42,25 @@ func (q *Queue[T]) Name() string { return q.c.names.queue }
 // same; Receipt.ID then is the ID to try again with.
 func (q *Queue[T]) Enqueue(ctx context.Context, value T, opts ...EnqueueOption) (Receipt, error) {
 	if q.c.wrapsEnqueue() {
-		receipts, err := q.enqueueManyThrough(ctx, []Item[T]{{value, opts}}, func(ctx context.Context, items []Item[T]) ([]Receipt, error) {
-			r, err := q.enqueue(ctx, items[0].Value, items[0].Options)
-			return []Receipt{r}, err
+		receipt, err := q.through(ctx, value, opts, func(ctx context.Context, opts []EnqueueOption) (Receipt, error) {
+			return q.enqueue(ctx, value, opts)
 		})
-		if len(receipts) == 0 {
-			receipts = []Receipt{{}}
-		}
-		return receipts[0], q.c.wrap("enqueue", err)
+		return receipt, q.c.wrap("enqueue", err)
 	}
 	receipt, err := q.enqueue(ctx, value, opts)
 	return receipt, q.c.wrap("enqueue", err)
+}
+
+// through stores one job through the middleware.
+func (q *Queue[T]) through(ctx context.Context, value T, opts []EnqueueOption, store func(context.Context, []EnqueueOption) (Receipt, error)) (Receipt, error) {
+	receipts, err := q.enqueueManyThrough(ctx, []Item[T]{{value, opts}}, func(ctx context.Context, items []Item[T]) ([]Receipt, error) {
+		r, err := store(ctx, items[0].Options)
+		return []Receipt{r}, err
+	})
+	if len(receipts) == 0 {
+		receipts = []Receipt{{}}
+	}
+	return receipts[0], err
 }
 
 func (q *Queue[T]) enqueue(ctx context.Context, value T, opts []EnqueueOption) (Receipt, error) {
