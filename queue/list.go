@@ -53,15 +53,15 @@ func (f Filter) check() error {
 	return errors.Join(errs...)
 }
 
-// empty reports whether f accepts every job.
-func (f Filter) empty() bool {
+// Empty reports whether f accepts every job.
+func (f Filter) Empty() bool {
 	return len(f.States) == 0 && f.IDPrefix == "" && f.CorrelationID == "" && len(f.Properties) == 0 &&
 		f.Error == "" && f.EnqueuedAfter.IsZero() && f.EnqueuedBefore.IsZero()
 }
 
 // checkChange is check for what changes jobs.
 func (f Filter) checkChange() error {
-	if f.empty() && !f.All {
+	if f.Empty() && !f.All {
 		return errors.New("the filter is empty: set Filter.All if every job is meant")
 	}
 	return f.check()

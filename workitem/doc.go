@@ -45,6 +45,8 @@
 //   - 0 % is told when an attempt starts, and 100 % when and only when the item is completed.
 //   - Changes of state are told in order, by compare-and-set on the latest: what a worker that has lost its item still
 //     says is neither stored nor yielded by Watch.
+//   - [Queue.Get] tells the job and its progress in one, and [Queue.List] and [Queue.CancelAll] find items by kind. Neither
+//     disturbs a worker.
 //   - [Queue.Watch] yields the latest known status first, whenever it begins, and ends with the final one. It finds
 //     what was lost on the way, and items that died without their handler, within ten seconds.
 //

@@ -73,8 +73,8 @@ func Open(ctx context.Context, js jetstream.JetStream, name string, opts Options
 // Name is the name the queue was opened with.
 func (q *Queue) Name() string { return q.names.queue }
 
-// Jobs is the queue itself, for its Stats, DeadLetters, Pause and so on. Enqueue
-// and Cancel there change no status.
+// Jobs is the queue itself, for its Stats, DeadLetters, Pause, RunNow and so on.
+// Enqueue, Cancel and CancelAll there change no status.
 func (q *Queue) Jobs() *queue.Queue[Envelope] { return q.jobs }
 
 // Enqueue stores an item, from any process, and returns when the server has it;
