@@ -36,7 +36,9 @@ func (q *Queue[T]) cancelAll(ctx context.Context, f Filter) (n int, err error) {
 	}
 	var failed error
 	err = q.list(ctx, f, func(i Info[T]) bool {
-		_, failed = q.c.cancel(ctx, i.ID)
+		one, cancel := q.c.bound(ctx)
+		_, failed = q.c.cancel(one, i.ID)
+		cancel()
 		if failed == nil {
 			n++
 		}

@@ -110,7 +110,7 @@ func (l DeadLetters[T]) DeleteFunc(ctx context.Context, match func(DeadLetter[T]
 	return n, l.c.wrap("delete dead letters", err)
 }
 
-// each acts on those that match and are dead now.
+// each acts on those that match and are dead now, in its own time on each.
 func (l DeadLetters[T]) each(ctx context.Context, match func(DeadLetter[T]) bool, act func(context.Context, *jetstream.RawStreamMsg) error) (n int, err error) {
 	stream, err := l.c.js.Stream(ctx, l.c.names.stream)
 	if err != nil {
@@ -127,7 +127,10 @@ func (l DeadLetters[T]) each(ctx context.Context, match func(DeadLetter[T]) bool
 		if !match(l.letter(m)) {
 			continue
 		}
-		if err := act(ctx, m); err != nil {
+		one, cancel := l.c.bound(ctx)
+		err := act(one, m)
+		cancel()
+		if err != nil {
 			return n, err
 		}
 		n++
