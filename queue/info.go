@@ -38,6 +38,9 @@ type Info[T any] struct {
 	MaxAttempts   int
 	Interruptions int // of that attempt
 	Priority      int
+	Timeout       time.Duration // of each attempt; zero: the worker's
+	Expires       time.Time     // if it is not started before; zero for never
+	Retain        time.Duration // after its end; zero: the worker's Options
 	Enqueued      time.Time
 	Since         time.Time // when it was written into this state; when it ended, if it is over
 	Due           time.Time // when a Later job is due, or another one was; zero for none
@@ -102,6 +105,7 @@ func (q *Queue[T]) info(subject string, seq uint64, h header, data []byte, at ti
 	info := Info[T]{
 		ID: wirename.Decode(token), State: stateOf(word, h), Undecodable: undecodable,
 		Attempt: about.attempt, MaxAttempts: about.maxAttempts, Interruptions: about.interruptions, Priority: priority,
+		Timeout: about.timeout, Expires: about.expires, Retain: about.retain,
 		Enqueued: about.enqueued, Since: at, Due: about.due, Error: h.error(),
 		CorrelationID: about.correlation, Properties: about.properties, CopyOf: wirename.Decode(h.get(headerCopyOf)), Retain: about.retain,
 		seq: seq, codec: q.c.opts.Codec,

@@ -29,8 +29,11 @@ func get(t *testing.T, q *Queue[string], id string) Info[string] {
 func TestGetTellsEveryState(t *testing.T) {
 	bubble(t, Options{Priorities: 2, MaxAttempts: 3, Backoff: func(int) time.Duration { return time.Hour }}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
 		began := time.Now()
-		enqueue(t, q, "v", ID("waiting"), Priority(1), CorrelationID("c"), Property("tenant", "a"), MaxAttempts(7))
+		enqueue(t, q, "v", ID("waiting"), Priority(1), CorrelationID("c"), Property("tenant", "a"), MaxAttempts(7),
+			Timeout(time.Minute), Expires(began.Add(time.Hour)), Retain(90*time.Second))
 		i := get(t, q, "waiting")
+		require.Equal(t, []time.Duration{time.Minute, 90 * time.Second}, []time.Duration{i.Timeout, i.Retain})
+		require.True(t, began.Add(time.Hour).Equal(i.Expires))
 		require.Equal(t, Waiting, i.State)
 		require.Equal(t, "v", i.Value)
 		require.Equal(t, []byte(`"v"`), i.Payload)
@@ -93,7 +96,8 @@ func TestGetTellsEveryState(t *testing.T) {
 		require.Equal(t, Cancelled, get(t, q, "running").State)
 		stop()
 
-		for _, id := range []string{"never was", "waiting"} { // was run, and is not retained
+		time.Sleep(2 * time.Minute)
+		for _, id := range []string{"never was", "waiting"} { // was run, and is no longer retained
 			_, err := q.Get(t.Context(), id)
 			require.ErrorIs(t, err, ErrNotFound, id)
 		}

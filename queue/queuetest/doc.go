@@ -23,4 +23,6 @@
 // nothing has. Goroutines that are left fail the test. What can't be used there:
 // t.Parallel and t.Run, connections over TCP, and anything that uses NATS beside
 // the bubble in the same process. Use t.Context, which ends with the bubble.
+//
+// The example has a test of each kind.
 package queuetest

@@ -69,13 +69,17 @@ func TestRequireEnqueuedFindsTheJob(t *testing.T) {
 	q := open(t, queuetest.Start(t), queue.Options{Priorities: 3, MaxAttempts: 7})
 	at := time.Now()
 	_, err := q.Enqueue(t.Context(), email{To: "ada", At: at}, queue.ID("x"), queue.Delay(time.Hour), queue.Priority(2),
-		queue.CorrelationID("c"), queue.Property("tenant", "acme"))
+		queue.CorrelationID("c"), queue.Property("tenant", "acme"), queue.Timeout(time.Minute), queue.Retain(time.Hour),
+		queue.Expires(at.Add(2*time.Hour)))
 	require.NoError(t, err)
 	enqueue(t, q, "bob")
 	i := queuetest.RequireEnqueued(t, q, email{To: "ada", At: at}, queuetest.ID("x"), queuetest.DueIn(time.Hour), queuetest.Priority(2),
-		queuetest.CorrelationID("c"), queuetest.Property("tenant", "acme"), queuetest.MaxAttempts(7))
+		queuetest.CorrelationID("c"), queuetest.Property("tenant", "acme"), queuetest.MaxAttempts(7),
+		queuetest.Timeout(time.Minute), queuetest.Retain(time.Hour), queuetest.Expires(at.Add(2*time.Hour)))
 	require.Equal(t, queue.Later, i.State)
-	queuetest.RequireEnqueued(t, q, email{To: "bob"}, queuetest.DueAt(time.Time{}))
+	queuetest.RequireEnqueued(t, q, email{To: "bob"}, queuetest.DueAt(time.Time{}), queuetest.Timeout(0), queuetest.Retain(0),
+		queuetest.Expires(time.Time{}))
+	queuetest.RequireNotEnqueued(t, q, email{To: "ada", At: at}, queuetest.Timeout(time.Hour))
 	queuetest.RequireNotEnqueued(t, q, email{To: "carl"})
 	queuetest.RequireNotEnqueued(t, q, email{To: "bob"}, queuetest.Priority(1))
 	queuetest.RequireEnqueuedMany(t, q, email{To: "bob"}, email{To: "ada", At: at})
@@ -203,4 +207,25 @@ func TestDrainEndsThoughTheQueueIsPaused(t *testing.T) {
 		})
 		require.Contains(t, text, "is it paused")
 	})
+}
+
+// A test of a handler that was never called must not pass.
+func TestWorkFailsIfTheHandlerIsNotRun(t *testing.T) {
+	queuetest.Run(t, func(t *testing.T, js jetstream.JetStream) {
+		q := open(t, js, queue.Options{})
+		handler := func(context.Context, *queue.Entry[email]) error { t.Error("it is run"); return nil }
+		work := func(opts ...queue.EnqueueOption) string {
+			return said(t, func(t testing.TB) { queuetest.Work(t, q, handler, email{}, opts...) })
+		}
+		require.Contains(t, work(queue.ID("x"), queue.Delay(time.Hour)), `has not handed out job "x" within 10s, which is later: is it delayed`)
+		require.Contains(t, work(queue.ID("x")), `has job "x" already, which is later`)
+		require.NoError(t, q.Pause(t.Context(), time.Time{}, ""))
+		require.Contains(t, work(), "or the queue paused?")
+	})
+}
+
+func TestExamplesRun(t *testing.T) {
+	t.Run("sign up", testSignUp)
+	t.Run("refuse", testDeliverRefusesABadAddress)
+	t.Run("retry", testDeliverTriesAgainForADay)
 }

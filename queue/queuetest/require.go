@@ -21,7 +21,8 @@ import (
 type job struct {
 	id, correlation       string
 	priority, maxAttempts int
-	due                   time.Time
+	timeout, retain       time.Duration
+	due, expires          time.Time
 	properties            map[string]string
 }
 
@@ -59,25 +60,44 @@ func Property(key, value string) Matcher {
 	return func(j job) string { return differs("property "+key, value, j.properties[key]) }
 }
 
+// Timeout wants a job whose attempts have this limit of their own; zero is for one
+// without.
+func Timeout(d time.Duration) Matcher {
+	return func(j job) string { return differs("timeout", d, j.timeout) }
+}
+
+// Retain wants a job that is to be kept for this long; zero is for one without the
+// option.
+func Retain(d time.Duration) Matcher {
+	return func(j job) string { return differs("retain", d, j.retain) }
+}
+
+// Expires wants a job that expires at this time, give or take a second; the zero time
+// is for one that does not.
+func Expires(at time.Time) Matcher {
+	return func(j job) string { return differsInTime("expires", at, j.expires, "never") }
+}
+
 // DueAt wants a job that is due at this time, give or take a second; the zero time
 // is for one that is not delayed.
 func DueAt(at time.Time) Matcher {
-	return func(j job) string {
-		if at.IsZero() == j.due.IsZero() && at.Sub(j.due).Abs() <= time.Second {
-			return ""
-		}
-		return fmt.Sprintf("due: want %s, got %s", stamp(at), stamp(j.due))
-	}
+	return func(j job) string { return differsInTime("due", at, j.due, "at once") }
 }
 
 // DueIn is DueAt of so long from now.
 func DueIn(d time.Duration) Matcher { return DueAt(time.Now().Add(d)) }
 
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return "at once"
+func differsInTime(what string, want, got time.Time, zero string) string {
+	if want.IsZero() == got.IsZero() && want.Sub(got).Abs() <= time.Second {
+		return ""
 	}
-	return t.UTC().Format(time.RFC3339)
+	stamp := func(t time.Time) string {
+		if t.IsZero() {
+			return zero
+		}
+		return t.UTC().Format(time.RFC3339)
+	}
+	return fmt.Sprintf("%s: want %s, got %s", what, stamp(want), stamp(got))
 }
 
 // RequireEnqueued fails the test unless a job with this value, and all that the
@@ -149,7 +169,10 @@ func unfinished[T any](t testing.TB, q *queue.Queue[T]) (all []queue.Info[T]) {
 }
 
 func diffJob[T any](i queue.Info[T], matchers []Matcher) (diff []string) {
-	j := job{i.ID, i.CorrelationID, i.Priority, i.MaxAttempts, i.Due, i.Properties}
+	j := job{
+		id: i.ID, correlation: i.CorrelationID, priority: i.Priority, maxAttempts: i.MaxAttempts,
+		timeout: i.Timeout, retain: i.Retain, due: i.Due, expires: i.Expires, properties: i.Properties,
+	}
 	for _, m := range matchers {
 		if d := m(j); d != "" {
 			diff = append(diff, d)

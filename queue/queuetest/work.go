@@ -39,8 +39,18 @@ func Work[T any](t testing.TB, q *queue.Queue[T], handler queue.Handler[T], valu
 	if err != nil {
 		t.Fatalf("enqueue: %v", err)
 	}
-	result := queue.NewJob(q, handler, queue.JobOptions{Wait: 10 * time.Second}).Run(t.Context())
+	if r.Duplicate {
+		t.Fatalf("queue %q has job %q already, which is %s: Work would not run it", q.Name(), r.ID, r.State)
+	}
+	ran := false
+	result := queue.NewJob(q, func(ctx context.Context, e *queue.Entry[T]) error {
+		ran = true
+		return handler(ctx, e)
+	}, queue.JobOptions{Wait: 10 * time.Second}).Run(t.Context())
 	info, err := q.Get(t.Context(), r.ID)
+	if err == nil && !ran && !info.State.Over() {
+		t.Fatalf("queue %q has not handed out job %q within 10s, which is %s: is it delayed, or the queue paused?", q.Name(), r.ID, info.State)
+	}
 	if err != nil {
 		t.Fatalf("the job has left no trace, %s: %v", result, err)
 	}
