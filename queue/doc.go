@@ -58,13 +58,21 @@
 // No more than MaxRunning jobs of a priority run at a time, over all processes.
 //
 // Looking and changing. Get, List, Wait and Stats take nothing and disturb no
-// worker. Cancel, RunNow and Reschedule are compare-and-set against the job as it
+// worker, and List holds some pages of a million jobs. None waits for a server that
+// is away for longer than its context or, without a deadline, Options.Timeout, but
+// for Wait, which waits for as long as it is let. Cancel, RunNow and Reschedule are compare-and-set against the job as it
 // was found: a job that is removed, or made to run now, in the moment in which its
 // schedule fires or a worker takes it, is removed or runs, once. Wait returns
 // what the stream says, and never what only the word of it says.
 //
-// Events and workers. Events (Watch) are sent only while somebody watches (but those
-// of Pause, Resume and Cancel always), and may be lost. Nothing is stored of workers: one that does not answer is gone.
+// Events and workers. Events (Watch) are sent only while somebody watches, or by a
+// process that can't know yet, and may be lost. Nothing is stored of workers: one that does not answer is gone, at once for
+// Workers, within four seconds for who watches. A queue that retains nothing and that
+// nobody watches sends no message but the jobs, pulls and acks; Retain adds one a job.
+//
+// Middleware wraps all that this process enqueues and all that its workers run, the
+// first one outermost. The trace that a caller has (W3C Trace Context) is in the
+// context of the handler, in each attempt.
 //
 // # What it does not do
 //

@@ -87,12 +87,15 @@ func (f Filter) matches(id, failure, correlation string, properties map[string]s
 // never takes a job nor touches what workers do; memory is that of a page. On a
 // queue that changes meanwhile it may show a job that moves twice, or not at
 // all. On a replicated queue what was written in the last moment may be missing.
+// Running means that the server has handed the job out, also to a worker that has
+// crashed, until its lease ends; Get asks the workers.
 //
 // States and order are selected on the server, the rest here: a filter that
 // accepts few of a million jobs reads the million.
 //
-// An error is yielded once, last; when ctx ends the sequence does. The sequence
-// may be ranged over more than once.
+// A page whose answer was lost is asked for again, until ctx ends or, if it has no
+// deadline, for Options.Timeout. An error is yielded once, last; when ctx ends the
+// sequence does. The sequence may be ranged over more than once.
 func (q *Queue[T]) List(ctx context.Context, f Filter) iter.Seq2[Info[T], error] {
 	return func(yield func(Info[T], error) bool) {
 		if err := q.list(ctx, f, func(i Info[T]) bool { return yield(i, nil) }); err != nil && ctx.Err() == nil {
