@@ -5,7 +5,6 @@ package queue
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -157,6 +156,6 @@ func TestListOfAQueueThatMoves(t *testing.T) {
 			require.NoError(t, err)
 			done[i.ID] = true
 		}
-		require.Len(t, done, n, fmt.Sprint("after it all"))
+		require.Len(t, done, n, "after it all")
 	})
 }

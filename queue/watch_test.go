@@ -419,3 +419,19 @@ func TestWorkerWithTooMuchToTellIsSeen(t *testing.T) {
 		require.Len(t, all[0].Running, mostRunning/2)
 	})
 }
+
+func TestWatcherSeesJobsHandedBack(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		q := openOn(t, e.JetStream(), Options{})
+		stopWork := work(t, openOn(t, e.NewJetStream(), Options{}), JobOptions{Grace: time.Second}, func(ctx context.Context, _ *Entry[string]) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		enqueue(t, q, "v", ID("x"))
+		time.Sleep(time.Second)
+		stop := watch(t, openOn(t, e.NewJetStream(), Options{}))
+		stopWork()
+		time.Sleep(time.Second)
+		require.Equal(t, []string{"worker_up", "returned x", "worker_down"}, stop())
+	})
+}

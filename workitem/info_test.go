@@ -5,6 +5,7 @@ package workitem
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"testing"
 	"time"
@@ -108,5 +109,37 @@ func TestListAndCancelAllByKind(t *testing.T) {
 		n, err = q.CancelAll(t.Context(), Filter{Filter: queue.Filter{All: true}})
 		require.NoError(t, err)
 		require.Equal(t, 3, n)
+	})
+}
+
+// Who watches the queue sees the progress of its items among the events, and who
+// watches one item is told as before.
+func TestWatchOfTheQueueTellsProgress(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, e *natstest.Env, q *Queue) {
+		enqueue(t, q, "a.csv", queue.Delay(24*time.Hour)) // it heeds watchers from now on
+		stop := work(t, open(t, e.NewJetStream(), Options{}), knows(slowly), JobOptions{})
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		events, err := open(t, e.NewJetStream(), Options{}).Jobs().Watch(ctx)
+		require.NoError(t, err)
+		id := enqueue(t, q, "a.csv")
+		time.AfterFunc(time.Minute, cancel)
+		var types []queue.EventType
+		percent := -1
+		for event := range events {
+			if event.Type != queue.EventProgress {
+				types = append(types, event.Type)
+				continue
+			}
+			require.Equal(t, []string{id, "q"}, []string{event.ID, event.Queue})
+			var s Status
+			require.NoError(t, json.Unmarshal(event.Data, &s))
+			require.Equal(t, []string{id, "load"}, []string{s.ID, s.Kind})
+			require.GreaterOrEqual(t, s.Percent, percent)
+			percent = s.Percent
+		}
+		require.Equal(t, 100, percent)
+		require.ElementsMatch(t, []queue.EventType{queue.EventWorkerUp, queue.EventEnqueued, queue.EventStarted, queue.EventCompleted}, types)
+		stop()
 	})
 }
