@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
@@ -139,13 +141,24 @@ func (c *core) cancelStored(ctx context.Context, last *stored, priority int, tok
 		return err == nil, err
 	}
 	if gone, err = c.remove(ctx, last.Seq); gone {
-		// If the ID is taken anew in between, there is no record.
-		c.expect(m, token, 0)
-		if err := c.publish(ctx, m); err != nil && !errors.Is(err, errMoved) {
-			return true, err
-		}
+		err = c.record(ctx, m, token)
 	}
 	return gone, err
+}
+
+// record stores the record of a job that was removed, and tries until ctx ends. If
+// the ID is taken anew in between, there is none.
+func (c *core) record(ctx context.Context, m *nats.Msg, token string) error {
+	c.expect(m, token, 0)
+	for try := 0; ; try++ {
+		err := c.publish(ctx, m)
+		if err == nil || errors.Is(err, errMoved) { // perhaps by an earlier try
+			return nil
+		}
+		if !errors.Is(err, errUnanswered) || !pause(ctx, try) {
+			return err
+		}
+	}
 }
 
 // cancel ends the context of the job that came with this message, if the keeper

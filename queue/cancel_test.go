@@ -284,3 +284,22 @@ func TestCancelTwiceAtOnceIsOneCancel(t *testing.T) {
 		}
 	})
 }
+
+// The record that tells waiters of the end is stored though an answer is lost.
+func TestRecordOfACancelledJobIsStoredOnce(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		near := openOn(t, e.JetStream(), Options{})
+		link := e.Link()
+		q := openOn(t, link.JetStream(), Options{})
+		for name, trouble := range map[string]func(){"answer": link.CutReplies, "request": link.Cut} {
+			d := &delivery{token: name, header: header{}}
+			trouble()
+			time.AfterFunc(time.Second, func() { link.Break(); link.Heal() })
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			require.NoError(t, q.c.record(ctx, q.c.doneMsg(d, d.kept(), time.Hour, outcomeCancelled), name))
+			cancel()
+			require.Equal(t, Cancelled, get(t, near, name).State)
+		}
+		requireStats(t, near, Stats{Done: 2})
+	})
+}
