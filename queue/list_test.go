@@ -29,8 +29,8 @@ func heapInUse() int {
 func TestListOfManyJobsHoldsSomePagesOnly(t *testing.T) {
 	s := natstest.StartProcess(t)
 	q := openOn(t, s.JetStream(), Options{Priorities: 2})
-	const n = 20_000 // of each state: the later ones first
-	payload := strings.Repeat("x", 1000)
+	const n = 10_000 // of each state: the later ones first
+	payload := strings.Repeat("x", 2000)
 	for _, opts := range [][]EnqueueOption{{Delay(100 * time.Hour)}, nil} {
 		values := make([]string, n)
 		for i := range values {
@@ -55,7 +55,7 @@ func TestListOfManyJobsHoldsSomePagesOnly(t *testing.T) {
 		base, most, got, last := heapInUse(), 0, 0, uint64(0)
 		for i, err := range q.List(t.Context(), f) {
 			require.NoError(t, err)
-			if got++; got%10_000 == 1 {
+			if got++; got%5_000 == 1 {
 				most = max(most, heapInUse()-base)
 			}
 			if got > 1 && f.Newest != (i.seq < last) {

@@ -12,7 +12,8 @@ import (
 )
 
 // A Queue is a durable queue of jobs with values of type T. Its methods may be
-// called concurrently. It needs no closing; it lives as long as its connection.
+// called concurrently. It needs no closing; it lives as long as its connection, on
+// which it holds a subscription once it was used: open a queue once, not for each call.
 type Queue[T any] struct{ c *core }
 
 // Open opens the queue with this name, and creates it on the server if it is

@@ -25,9 +25,10 @@ import (
 //
 // Events are sent only while somebody watches, and are hints: one may be lost with
 // a connection, and what a slow watcher misses is counted in the next Event. Those
-// of one process come in order, but for EventProgress. A process that has never
-// enqueued or worked before may be heard only two seconds after its first job. Range
-// over the sequence once.
+// of one process come in the order in which it tells them, but for EventProgress; who
+// enqueues a job tells so when the server has answered, when a worker may have told
+// of its start. A process that has never enqueued or worked before may be heard only
+// two seconds after its first job. Range over the sequence once.
 func (q *Queue[T]) Watch(ctx context.Context) (iter.Seq[Event], error) {
 	w := &watcher{c: q.c, events: make(chan Event, 8192), seen: map[string]int{}, dropped: map[*nats.Subscription]int{}}
 	if err := w.begin(ctx); err != nil {
