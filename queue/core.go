@@ -4,6 +4,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -40,10 +42,7 @@ type core struct {
 }
 
 func newCore(js jetstream.JetStream, n names, opts Options) *core {
-	api := js.Options().APIPrefix
-	if api == "" {
-		api = jetstream.DefaultAPIPrefix
-	}
+	api := strings.TrimSuffix(cmp.Or(js.Options().APIPrefix, jetstream.DefaultAPIPrefix), ".") + "." // given without it, too
 	if domain := js.Options().Domain; domain != "" {
 		api = "$JS." + domain + ".API."
 	}
@@ -208,11 +207,15 @@ func (s *stored) header() (header, error) {
 // find returns the last message about a job, or nil if it is nowhere. It asks
 // the stream's leader: a direct get may be answered by a replica that lags.
 func (c *core) find(ctx context.Context, token string) (*stored, error) {
+	return c.askLeader(ctx, map[string]any{"last_by_subj": c.names.filter(token)})
+}
+
+// askLeader asks the stream's leader for a message, nil if there is none.
+func (c *core) askLeader(ctx context.Context, body map[string]any) (*stored, error) {
 	var answer struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message *stored             `json:"message"`
 	}
-	body := map[string]string{"last_by_subj": c.names.filter(token)}
 	if err := c.request(ctx, "STREAM.MSG.GET."+c.names.stream, body, &answer); err != nil {
 		return nil, err
 	}
@@ -228,9 +231,13 @@ func (c *core) find(ctx context.Context, token string) (*stored, error) {
 // findPatiently is find, tried until ctx ends, or the connection or the queue is
 // gone for good.
 func (c *core) findPatiently(ctx context.Context, token string) (*stored, error) {
+	return c.patiently(ctx, func(ctx context.Context) (*stored, error) { return c.find(ctx, token) })
+}
+
+func (c *core) patiently(ctx context.Context, ask func(context.Context) (*stored, error)) (*stored, error) {
 	for try := 0; ; try++ {
 		one, cancel := context.WithTimeout(ctx, oneTry)
-		last, err := c.find(one, token)
+		last, err := ask(one)
 		cancel()
 		if err == nil || goneForGood(err) || !pause(ctx, try) {
 			return last, err

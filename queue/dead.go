@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,11 +42,10 @@ func (q *Queue[T]) DeadLetters() DeadLetters[T] { return DeadLetters[T]{q.c} }
 
 // All lists the dead letters, those that died first first. It reads them from
 // the server in pages, while it goes. An error is yielded once, last; when ctx
-// ends the sequence does. On a replicated queue what died in the last moment
-// may be missing. The sequence may be ranged over more than once.
+// ends the sequence does. The sequence may be ranged over more than once.
 func (l DeadLetters[T]) All(ctx context.Context) iter.Seq2[DeadLetter[T], error] {
 	return func(yield func(DeadLetter[T], error) bool) {
-		for m, err := range l.c.read(ctx, l.c.names.state(dead), 1) {
+		for m, err := range l.c.read(ctx, l.c.names.state(dead), 1, math.MaxUint64) {
 			if err != nil {
 				yield(DeadLetter[T]{}, l.c.wrap("list the dead letters", err))
 				return
@@ -117,12 +117,9 @@ func (l DeadLetters[T]) each(ctx context.Context, match func(DeadLetter[T]) bool
 		return 0, err
 	}
 	last := stream.CachedInfo().State.LastSeq
-	for m, err := range l.c.read(ctx, l.c.names.state(dead), 1) {
+	for m, err := range l.c.read(ctx, l.c.names.state(dead), 1, last) {
 		if err != nil {
 			return n, err
-		}
-		if m.Sequence > last {
-			break
 		}
 		if !match(l.letter(m)) {
 			continue

@@ -40,7 +40,7 @@ type Info[T any] struct {
 	Priority      int
 	Timeout       time.Duration // of each attempt; zero: the worker's
 	Expires       time.Time     // if it is not started before; zero for never
-	Retain        time.Duration // after its end; zero: the worker's Options
+	Retain        time.Duration // it is kept for after its end; zero: as the worker's Options.Retain says
 	Enqueued      time.Time
 	Since         time.Time // when it was written into this state; when it ended, if it is over
 	Due           time.Time // when a Later job is due, or another one was; zero for none
@@ -48,8 +48,7 @@ type Info[T any] struct {
 	Result        []byte    // what the handler gave to Entry.SetResult, encoded
 	CorrelationID string
 	Properties    map[string]string
-	CopyOf        string        // the job that it was made from, see EnqueueCopy
-	Retain        time.Duration // it is kept for after its end; zero: as Options.Retain of its worker says
+	CopyOf        string // the job that it was made from, see EnqueueCopy
 
 	// Worker is the ID of the worker that has the job; empty if it is not Running,
 	// if nobody answered (a crashed worker, Dequeue), and in a List.
@@ -107,7 +106,7 @@ func (q *Queue[T]) info(subject string, seq uint64, h header, data []byte, at ti
 		Attempt: about.attempt, MaxAttempts: about.maxAttempts, Interruptions: about.interruptions, Priority: priority,
 		Timeout: about.timeout, Expires: about.expires, Retain: about.retain,
 		Enqueued: about.enqueued, Since: at, Due: about.due, Error: h.error(),
-		CorrelationID: about.correlation, Properties: about.properties, CopyOf: wirename.Decode(h.get(headerCopyOf)), Retain: about.retain,
+		CorrelationID: about.correlation, Properties: about.properties, CopyOf: wirename.Decode(h.get(headerCopyOf)),
 		seq: seq, codec: q.c.opts.Codec,
 	}
 	if info.MaxAttempts == 0 {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/synadia-io/orbit.go/jetstreamext"
 )
 
 // A Filter says which jobs. What is not set accepts every job; all that is set
@@ -190,8 +189,8 @@ func (l *lister) messages(ctx context.Context) iter.Seq2[*jetstream.RawStreamMsg
 		return l.backwards(ctx)
 	}
 	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
-		for m, err := range l.c.read(ctx, l.subjects, l.low) {
-			if err == nil && m.Sequence > l.high || !yield(m, err) {
+		for m, err := range l.c.read(ctx, l.subjects, l.low, l.high) {
+			if !yield(m, err) {
 				return
 			}
 		}
@@ -238,91 +237,15 @@ func (l *lister) backwards(ctx context.Context) iter.Seq2[*jetstream.RawStreamMs
 // few pages.
 func (l *lister) window(ctx context.Context, low, high uint64) (all []*jetstream.RawStreamMsg, whole bool, err error) {
 	size := 0
-	for m, err := range l.c.read(ctx, l.subjects, low) {
+	for m, err := range l.c.read(ctx, l.subjects, low, high) {
 		switch {
 		case err != nil:
 			return nil, false, err
-		case m.Sequence > high:
-			return all, true, nil
 		case low < high && (len(all) == 2*pageSize || size > 2*pageBytes):
 			return nil, false, nil
 		}
 		all = append(all, m)
-		if size += len(m.Data); m.Sequence == high {
-			return all, true, nil
-		}
+		size += len(m.Data)
 	}
 	return all, ctx.Err() == nil, nil
 }
-
-// read reads all messages on subjects from a sequence on, in pages, without
-// touching the consumers.
-func (c *core) read(ctx context.Context, subjects string, next uint64) iter.Seq2[*jetstream.RawStreamMsg, error] {
-	return func(yield func(*jetstream.RawStreamMsg, error) bool) {
-		for {
-			page, last, err := c.pagePatiently(ctx, subjects, next)
-			if ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for _, m := range page {
-				if next = m.Sequence + 1; ctx.Err() != nil || !yield(m, nil) {
-					return
-				}
-			}
-			if last {
-				return
-			}
-		}
-	}
-}
-
-// pagePatiently is page, tried until ctx ends or, if it has no deadline, for
-// Options.Timeout. A whole page is read before anybody sees it, so that its time
-// is not that of who looks at it.
-func (c *core) pagePatiently(ctx context.Context, subjects string, next uint64) (all []*jetstream.RawStreamMsg, last bool, err error) {
-	ctx, cancel := c.bound(ctx)
-	defer cancel()
-	for try := 0; ; try++ {
-		one, cancel := context.WithTimeout(ctx, time.Duration(min(try+1, 5))*oneTry)
-		all, last, err = c.page(one, subjects, next)
-		cancel()
-		if err == nil || goneForGood(err) || !pause(ctx, try) {
-			return all, last, err
-		}
-	}
-}
-
-// page reads at most pageSize messages, and reports whether none follow. What has
-// come before the answer broke off is a page as well.
-func (c *core) page(ctx context.Context, subjects string, next uint64) (all []*jetstream.RawStreamMsg, last bool, err error) {
-	answers, err := jetstreamext.GetBatch(ctx, c.js, c.names.stream, pageSize,
-		jetstreamext.GetBatchSeq(next), jetstreamext.GetBatchSubject(subjects),
-		jetstreamext.GetBatchMaxBytes(pageBytes))
-	if err != nil {
-		return nil, false, err
-	}
-	for m, err := range answers {
-		switch {
-		case errors.Is(err, jetstreamext.ErrNoMessages):
-			return all, true, nil
-		case err != nil && len(all) == 0:
-			return nil, false, err
-		case err != nil:
-			return all, false, nil
-		}
-		all = append(all, m)
-	}
-	if len(all) == 0 {
-		return nil, false, errUnanswered // an end is told as such
-	}
-	return all, false, nil
-}
-
-const (
-	pageSize  = 250
-	pageBytes = 4 << 20
-)

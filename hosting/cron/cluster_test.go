@@ -45,15 +45,30 @@ func TestFleetOnThreeReplicas(t *testing.T) {
 
 	q, err := queue.Open[tick](t.Context(), c.NewJetStream(), queueOf("job"), queue.Options{Logger: silent})
 	require.NoError(t, err)
-	occurrences := map[string]int{}
+	records := map[string][]queue.State{} // in the order in which they were stored
 	for i, err := range q.List(t.Context(), queue.Filter{}) {
 		require.NoError(t, err)
-		occurrences[i.ID]++
+		records[i.ID] = append(records[i.ID], i.State)
 	}
 	for at := first; !at.After(last); at = at.Add(time.Second) {
-		require.Equal(t, 1, occurrences[tickID("job", at)], at)
+		requireOneOccurrence(t, records[tickID("job", at)], at)
 	}
 	for _, h := range hosts {
 		h.stop()
+	}
+}
+
+// requireOneOccurrence fails unless the records are those of one job that is done.
+// A second one would have a record as it was enqueued and one as it was done. What
+// the first one was moved from may still be there: when the stream's leader
+// changes between the ack and the delete, the server deletes it half a minute later.
+func requireOneOccurrence(t *testing.T, records []queue.State, at time.Time) {
+	t.Helper()
+	require.NotEmpty(t, records, at)
+	last := len(records) - 1
+	require.Equal(t, queue.Done, records[last], "%s: %v", at, records)
+	require.LessOrEqual(t, last, 1, "%s: %v", at, records)
+	if last == 1 {
+		require.Contains(t, []queue.State{queue.Running, queue.Waiting}, records[0], at)
 	}
 }
