@@ -5,6 +5,7 @@ package hosting
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/jetjobs/jetjobs/hosting/cron"
 	"github.com/jetjobs/jetjobs/jobs"
@@ -31,9 +32,15 @@ func (h *Host) Cron() cron.Control { return h.table }
 
 // AddDistributedCron adds a job that runs once at each tick in all processes that
 // add it to a fleet of the same namespace. The fleet is also the control of all
-// its schedules, from any process.
+// its schedules, from any process. A host can have several, each of a namespace
+// of its own.
 func (h *Host) AddDistributedCron(fleet *cron.Fleet, spec, name string, job jobs.Job, opts cron.FleetJobOptions) {
-	if key := "job " + fleet.Name(); !h.names[key] {
+	if fleet == nil {
+		h.problem(fmt.Errorf("distributed cron job %q: the fleet is nil", name))
+		return
+	}
+	if !h.fleets[fleet] {
+		h.fleets[fleet] = true
 		h.AddJob(fleet, jobs.Options{})
 		h.AddReport(fleet.Name(), func(ctx context.Context) (any, error) {
 			all, err := fleet.List(ctx)

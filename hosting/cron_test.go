@@ -65,3 +65,37 @@ func TestWrongSchedulesAreFoundBeforeAnythingStarts(t *testing.T) {
 		j.require(t)
 	})
 }
+
+func TestHostRunsFleetsOfSeveralNamespaces(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		var j journal
+		h := quiet(hosting.Options{})
+		for _, namespace := range []string{"", "other"} {
+			fleet, err := cron.OpenFleet(t.Context(), e.JetStream(), cron.FleetOptions{Logger: silent, Namespace: namespace, Host: "one"})
+			require.NoError(t, err)
+			h.AddDistributedCron(fleet, "5 * * * *", "shared", jobs.ErrFunc(j.action("ran in "+namespace)), cron.FleetJobOptions{})
+		}
+		ctx, stop := context.WithTimeout(t.Context(), 6*time.Minute)
+		defer stop()
+		require.NoError(t, h.Run(ctx))
+		require.ElementsMatch(t, []string{"ran in ", "ran in other"}, j.lines)
+	})
+}
+
+func TestFleetsThatWouldNotRunAreRefused(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		h := quiet(hosting.Options{})
+		h.AddDistributedCron(nil, "5 * * * *", "nobody's", jobs.ErrFunc((&journal{}).action("x")), cron.FleetJobOptions{})
+		for range 2 {
+			fleet, err := cron.OpenFleet(t.Context(), e.JetStream(), cron.FleetOptions{Logger: silent})
+			require.NoError(t, err)
+			h.AddDistributedCron(fleet, "5 * * * *", "shared", jobs.ErrFunc((&journal{}).action("x")), cron.FleetJobOptions{})
+		}
+		h.AddQueue(nil)
+		err := h.Check()
+		require.ErrorIs(t, err, hosting.ErrConfig)
+		require.ErrorContains(t, err, `distributed cron job "nobody's": the fleet is nil`)
+		require.ErrorContains(t, err, `two are added as job "distributed cron"`)
+		require.ErrorContains(t, err, "a queue to report is nil")
+	})
+}

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -23,6 +24,8 @@ import (
 const (
 	// checkTimeout is how long a check may take.
 	checkTimeout = 2 * time.Second
+	// toHeed is the end of that, after its context has ended.
+	toHeed = 100 * time.Millisecond
 	// checkKept is how long its answer is good for, so that many probes cost no
 	// more than one.
 	checkKept = time.Second
@@ -32,6 +35,7 @@ const (
 type check struct {
 	name string
 	run  func(ctx context.Context) error
+	caller
 
 	mu   sync.Mutex // guards the rest; held while the check runs, so that it runs once
 	at   time.Time
@@ -82,17 +86,42 @@ func (c *check) ask(ctx context.Context) error {
 		return c.last
 	}
 	// Its own time, not that of a probe that went away: others wait for it too.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkTimeout)
-	defer cancel()
-	end := make(chan error, 1)
-	go func() { end <- guard.Call(func() error { return c.run(ctx) }) }() // left behind if it ignores ctx
-	select {
-	case c.last = <-end:
-	case <-ctx.Done():
-		c.last = fmt.Errorf("no answer within %s", checkTimeout)
-	}
+	c.last = c.call(context.WithoutCancel(ctx), c.run)
 	c.at = time.Now()
 	return c.last
+}
+
+// A caller calls what may not answer in time.
+type caller struct{ left atomic.Int32 } // calls that were given up and go on
+
+// call calls f, which has checkTimeout. If it ignores that, it is left behind,
+// and not called again before it has returned: probes come for ever.
+func (c *caller) call(ctx context.Context, f func(context.Context) error) error {
+	if c.left.Load() > 0 {
+		return fmt.Errorf("no answer: the last call goes on, though it had %s", checkTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout-toHeed)
+	defer cancel()
+	end := make(chan error, 1)
+	go guard.Settle(func() error { return f(ctx) }, func(err error) { end <- err })
+	select {
+	case err := <-end:
+		return err
+	case <-ctx.Done():
+	}
+	over := time.NewTimer(toHeed)
+	defer over.Stop()
+	select {
+	case err := <-end:
+		return err
+	case <-over.C:
+	}
+	c.left.Add(1)
+	go func() {
+		<-end
+		c.left.Add(-1)
+	}()
+	return fmt.Errorf("no answer within %s", checkTimeout)
 }
 
 // Handler serves
@@ -155,7 +184,11 @@ func (r *run) serve() (closeListener func(), err error) {
 	r.listen = listener.Addr().String()
 	r.mu.Unlock()
 	r.log.Info("health endpoint listening", "addr", listener.Addr().String())
-	server := &http.Server{Handler: r.Handler(), ReadHeaderTimeout: 5 * time.Second}
+	asked, end := context.WithCancel(r.work)
+	server := &http.Server{
+		Handler: r.Handler(), ReadHeaderTimeout: 5 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return asked },
+	}
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -163,7 +196,12 @@ func (r *run) serve() (closeListener func(), err error) {
 		}
 	})
 	return func() {
-		server.Close()
+		end() // requests give up, and Shutdown waits for them
+		over, cancel := context.WithTimeout(r.work, stopMargin/5)
+		defer cancel()
+		if server.Shutdown(over) != nil {
+			server.Close()
+		}
 		serving.Wait()
 	}, nil
 }

@@ -43,7 +43,7 @@ type Options struct {
 
 	// OnReady is called when everything has started, before the host is ready;
 	// an error stops it. OnStopping is called when the host begins to stop, with
-	// the reason; nothing has been stopped yet. Default: none.
+	// the reason; nothing has been stopped yet, and it has 4 s. Default: none.
 	OnReady    func(ctx context.Context) error
 	OnStopping func(reason error)
 
@@ -63,8 +63,9 @@ type Host struct {
 	services []*service
 	jobs     []*hostedJob
 	checks   []*check
-	reports  []report
+	reports  []*report
 	names    map[string]bool
+	fleets   map[*cron.Fleet]bool
 	table    *cron.Table
 	timed    bool    // there are schedules in the table
 	problems []error // what is wrong with what was added
@@ -94,7 +95,7 @@ func New(opts Options) *Host {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	h := &Host{opts: opts, log: opts.Logger, added: time.Now(), names: map[string]bool{}, state: Created}
+	h := &Host{opts: opts, log: opts.Logger, added: time.Now(), names: map[string]bool{}, fleets: map[*cron.Fleet]bool{}, state: Created}
 	h.table = cron.NewTable(cron.TableOptions{Grace: opts.Grace, Logger: opts.Logger})
 	return h
 }

@@ -47,7 +47,8 @@ func (o startupOption) applyStartup(a *action) { o(a) }
 func Priority(n int) StartupOption { return startupOption(func(a *action) { a.priority = n }) }
 
 // Timeout limits each attempt of a startup action: its context ends with a
-// context.DeadlineExceeded. Default: none.
+// context.DeadlineExceeded. One that goes on for 4 s after that stops the host,
+// however many attempts it has. Default: none.
 func Timeout(d time.Duration) StartupOption {
 	return startupOption(func(a *action) { a.timeout, a.timed = d, true })
 }

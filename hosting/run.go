@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -47,6 +48,10 @@ type run struct {
 	watchers sync.WaitGroup // who wait for jobs and services
 	started  []*service     // in that order
 	handles  []*jobs.Handle // one for each job, nil if it was not started
+
+	leaving sync.Mutex // guards the rest
+	ordered time.Time  // when the host was seen to be asked to stop
+	left    []string   // actions and hooks that ignore the end of their context
 }
 
 // Run starts everything, waits for a reason to stop, stops everything, and
@@ -91,7 +96,7 @@ func (h *Host) Run(ctx context.Context) error {
 	h.log.Info("starting", "host", h.opts.Name)
 	if err := r.start(); err != nil {
 		r.stop(err)
-	} else {
+	} else if r.running.Err() == nil {
 		h.enter(Ready)
 		h.log.Info("ready", "host", h.opts.Name, "took", time.Since(began))
 	}
@@ -121,7 +126,8 @@ func (r *run) start() error {
 	}
 	r.stopWhenIdle()
 	if r.opts.OnReady != nil && r.running.Err() == nil {
-		if err := guard.Call(func() error { return r.opts.OnReady(r.running) }); err != nil {
+		err := r.call(r.running, "hook", "OnReady", r.opts.OnReady)
+		if err != nil && !errors.Is(err, ErrStuck) {
 			return fmt.Errorf("hosting: OnReady: %w", err)
 		}
 	}
@@ -179,10 +185,11 @@ func (r *run) end() error {
 	r.mu.Lock()
 	r.state, r.reason = Stopping, reason
 	r.mu.Unlock()
-	began := time.Now()
+	began := r.orderedAt()
 	r.log.Info("stopping", "host", r.opts.Name, "reason", reason)
 	if r.opts.OnStopping != nil {
-		if err := guard.Call(func() error { r.opts.OnStopping(reason); return nil }); err != nil {
+		err := r.call(r.running, "hook", "OnStopping", func(context.Context) error { r.opts.OnStopping(reason); return nil })
+		if err != nil && !errors.Is(err, ErrStuck) {
 			r.log.Warn("OnStopping panicked", "err", err)
 		}
 	}
@@ -191,6 +198,7 @@ func (r *run) end() error {
 	if len(stuck) == 0 {
 		r.watchers.Wait()
 	}
+	stuck = append(stuck, r.left...)
 	r.log.Info("stopped", "host", r.opts.Name, "took", time.Since(began))
 
 	var errs []error
@@ -240,7 +248,7 @@ func (r *run) endJobs() (stuck []string) {
 			grace = max(grace, r.jobs[i].grace)
 		}
 	}
-	over, end := r.limit(grace + stopMargin)
+	over, end := r.limit(grace + stopMargin - time.Since(r.orderedAt()))
 	defer end()
 	for i, handle := range r.handles {
 		if handle == nil {
@@ -256,7 +264,7 @@ func (r *run) endJobs() (stuck []string) {
 // endServices stops the services, the last added first, and returns those that
 // don't. If they take long one after the other, the rest are stopped together.
 func (r *run) endServices() (stuck []string) {
-	over, end := r.limit(stopMargin * 4 / 5)
+	over, end := r.limit(stopMargin * 3 / 5)
 	defer end()
 	for _, s := range slices.Backward(r.started) {
 		s.stop()
@@ -285,6 +293,47 @@ func wait(done <-chan struct{}, over context.Context) bool {
 	default:
 		return false
 	}
+}
+
+// call calls an action or a hook. If it has not returned some seconds after ctx
+// has ended it is left behind and named, and the error is ErrStuck.
+func (r *run) call(ctx context.Context, kind, name string, f func(context.Context) error) error {
+	end := make(chan error, 1)
+	go guard.Settle(func() (err error) { // nobody can wait for it if it ignores ctx
+		pprof.Do(ctx, pprof.Labels(kind, name), func(ctx context.Context) { err = f(ctx) })
+		return err
+	}, func(err error) { end <- err })
+	select {
+	case err := <-end:
+		return err
+	case <-ctx.Done():
+	}
+	const patience = stopMargin * 4 / 5
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	if r.running.Err() != nil { // of what may take that time together
+		over.Reset(max(patience/10, patience-time.Since(r.orderedAt())))
+	}
+	select {
+	case err := <-end:
+		return err
+	case <-over.C:
+	}
+	stuck := r.stuck(kind, name)
+	r.leaving.Lock()
+	defer r.leaving.Unlock()
+	r.left = append(r.left, stuck)
+	return ErrStuck
+}
+
+// orderedAt is when the host, which is to stop, was seen to be.
+func (r *run) orderedAt() time.Time {
+	r.leaving.Lock()
+	defer r.leaving.Unlock()
+	if r.ordered.IsZero() {
+		r.ordered = time.Now()
+	}
+	return r.ordered
 }
 
 // stuck tells of something that ignores the end of its context.

@@ -4,6 +4,7 @@
 package hosting
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/jetjobs/jetjobs/internal/guard"
 	"github.com/jetjobs/jetjobs/jobs"
 )
 
@@ -38,7 +38,7 @@ func (r *run) startUp(late bool) error {
 			wave = append(wave, a)
 		}
 	}
-	slices.SortStableFunc(wave, func(a, b *action) int { return a.priority - b.priority })
+	slices.SortStableFunc(wave, func(a, b *action) int { return cmp.Compare(a.priority, b.priority) })
 	for len(wave) > 0 {
 		n := 1
 		for n < len(wave) && wave[n].priority == wave[0].priority {
@@ -78,7 +78,7 @@ func (r *run) do(ctx context.Context, a *action) error {
 	began := time.Now()
 	for try := 1; ; try++ {
 		a.set(ActionStatus{State: "running", Attempts: try, Started: began})
-		err := a.try(ctx)
+		err, stuck := r.try(ctx, a)
 		took := time.Since(began)
 		if err == nil {
 			a.set(ActionStatus{State: "done", Attempts: try, Started: began, Took: took})
@@ -86,10 +86,10 @@ func (r *run) do(ctx context.Context, a *action) error {
 			return nil
 		}
 		a.set(ActionStatus{State: "failed", Attempts: try, Started: began, Took: took, Error: err.Error()})
-		if ctx.Err() != nil && context.Cause(ctx) != err && errors.Is(err, context.Canceled) {
+		if ctx.Err() != nil && (stuck || errors.Is(err, context.Canceled) || errors.Is(err, context.Cause(ctx))) {
 			return nil // another one failed, or the host is to stop
 		}
-		if try == a.attempts {
+		if try == a.attempts || stuck {
 			return fmt.Errorf("hosting: startup action %q: %w", a.name, err)
 		}
 		r.log.Warn("startup action failed; it is tried again", "action", a.name, "attempt", try, "err", err)
@@ -99,17 +99,19 @@ func (r *run) do(ctx context.Context, a *action) error {
 	}
 }
 
-func (a *action) try(ctx context.Context) error {
+// try tries an action once. If it is stuck it goes on, and can't be tried again.
+func (r *run) try(ctx context.Context, a *action) (err error, stuck bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	if a.timed {
 		ctx, cancel = context.WithTimeoutCause(ctx, a.timeout, fmt.Errorf("took longer than its Timeout %s: %w", a.timeout, context.DeadlineExceeded))
 	}
 	defer cancel()
-	err := guard.Call(func() error { return a.run(ctx) })
-	if err != nil && errors.Is(err, context.DeadlineExceeded) && context.Cause(ctx) != nil {
-		err = context.Cause(ctx)
+	err = r.call(ctx, "action", a.name, a.run)
+	stuck = errors.Is(err, ErrStuck)
+	if cause := context.Cause(ctx); cause != nil && (stuck || errors.Is(err, context.DeadlineExceeded)) {
+		err = cause
 	}
-	return err
+	return err, stuck
 }
 
 func (a *action) set(s ActionStatus) {

@@ -6,13 +6,13 @@ package hosting
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
 
-	"github.com/jetjobs/jetjobs/internal/guard"
 	"github.com/jetjobs/jetjobs/queue"
 )
 
@@ -77,16 +77,18 @@ type JobStatus struct {
 type report struct {
 	name string
 	tell func(ctx context.Context) (any, error)
+	caller
 }
 
 // AddReport adds a part to /statusz: what tell returns, as JSON, under the name.
-// It is called for each request, concurrently, and has 2 s.
+// It is called for each request, concurrently, and has 2 s; if it takes longer
+// it is not called before it has returned.
 func (h *Host) AddReport(name string, tell func(ctx context.Context) (any, error)) {
 	h.addName("report", name)
 	if tell == nil {
 		h.problem(fmt.Errorf("report %q: the function is nil", name))
 	}
-	h.reports = append(h.reports, report{name, tell})
+	h.reports = append(h.reports, &report{name: name, tell: tell})
 }
 
 // A Queue is a queue.Queue of any type, or a workitem.Queue.
@@ -107,6 +109,10 @@ type QueueReport struct {
 
 // AddQueue adds a QueueReport to /statusz, called "queue " and the queue's name.
 func (h *Host) AddQueue(q Queue) {
+	if q == nil {
+		h.problem(errors.New("a queue to report is nil"))
+		return
+	}
 	h.AddReport("queue "+q.Name(), func(ctx context.Context) (any, error) {
 		s, err := q.Stats(ctx)
 		return QueueReport{s.Waiting, s.Running, s.Later, s.Dead, s.Lag().Seconds(), s.Paused}, err
@@ -160,21 +166,12 @@ func (j *hostedJob) snapshot() JobStatus {
 }
 
 func (h *Host) tellReports(ctx context.Context) map[string]any {
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
 	var mu sync.Mutex
 	told := map[string]any{}
 	var group sync.WaitGroup
 	for _, r := range h.reports {
 		group.Go(func() {
-			var part any
-			err := guard.Call(func() (err error) { part, err = r.tell(ctx); return err })
-			if err == nil {
-				_, err = json.Marshal(part)
-			}
-			if err != nil {
-				part = map[string]string{"error": err.Error()}
-			}
+			part := r.ask(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			told[r.name] = part
@@ -182,6 +179,23 @@ func (h *Host) tellReports(ctx context.Context) map[string]any {
 	}
 	group.Wait()
 	return told
+}
+
+// ask returns what the report tells, or the error as JSON.
+func (r *report) ask(ctx context.Context) any {
+	told := make(chan any, 1)
+	err := r.call(ctx, func(ctx context.Context) error {
+		part, err := r.tell(ctx)
+		if err == nil {
+			_, err = json.Marshal(part)
+		}
+		told <- part
+		return err
+	})
+	if err != nil {
+		return map[string]string{"error": err.Error()}
+	}
+	return <-told
 }
 
 // version reads what the linker knows.

@@ -166,7 +166,7 @@ type tick struct {
 // OpenFleet opens the schedules of a namespace, and creates their bucket and that
 // of the locks if they are not there.
 func OpenFleet(ctx context.Context, js jetstream.JetStream, opts FleetOptions) (*Fleet, error) {
-	opts.Namespace = cmp.Or(opts.Namespace, "jobs")
+	opts.Namespace = cmp.Or(opts.Namespace, defaultNamespace)
 	opts.Replicas = cmp.Or(opts.Replicas, 1)
 	opts.LeaderTTL = cmp.Or(opts.LeaderTTL, 10*time.Second)
 	opts.Host = cmp.Or(opts.Host, defaultHost())
@@ -225,8 +225,13 @@ func (f *Fleet) Add(spec, name string, job jobs.Job, opts FleetJobOptions) error
 	return nil
 }
 
-// Name returns "distributed cron".
-func (f *Fleet) Name() string { return "distributed cron" }
+// Name returns "distributed cron", with the namespace if that is not "jobs".
+func (f *Fleet) Name() string {
+	if f.opts.Namespace == defaultNamespace {
+		return "distributed cron"
+	}
+	return "distributed cron " + f.opts.Namespace
+}
 
 // Run is RunContinuous as a jobs.Job.
 func (f *Fleet) Run(ctx context.Context) jobs.Result { return jobs.FromError(f.RunContinuous(ctx)) }

@@ -54,6 +54,8 @@ const (
 	stateKey = "state."
 )
 
+const defaultNamespace = "jobs"
+
 func bucketOf(namespace string) string { return namespace + "_cron" }
 
 func queueOf(name string) string { return "cron-" + name }
