@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -20,113 +21,6 @@ import (
 	"github.com/jetjobs/jetjobs/lock"
 	"github.com/jetjobs/jetjobs/queue"
 )
-
-// FleetOptions say where a Fleet keeps its schedules. The zero value is good.
-type FleetOptions struct {
-	// Namespace is the beginning of what it makes on the server. Default "jobs".
-	Namespace string
-
-	// Replicas is how many servers of a cluster keep bucket and queues, when they
-	// are made: 1, 3 or 5. Default 1.
-	Replicas int
-
-	// LeaderTTL is how long nobody plans ticks after the leader crashed; what was
-	// due meanwhile is planned then. At least a second, in whole ones. Default 10 s.
-	LeaderTTL time.Duration
-
-	// Host names this process in the history. Default: host name and process ID,
-	// such as "web-1-4711".
-	Host string
-
-	// Logger receives what the fleet has to say. Default: slog.Default().
-	Logger *slog.Logger
-}
-
-// Missed says what becomes of ticks that nobody planned within a minute, because
-// no host was up. Ticks that are less late, as after the crash of a leader, are
-// planned in any case.
-type Missed string
-
-// The policies. RunOnce, the default, makes up for the latest one, RunAll for each,
-// at most 1,000, within FleetJobOptions.Window; RunNone for none.
-const (
-	RunOnce Missed = "once"
-	RunAll  Missed = "all"
-	RunNone Missed = "none"
-)
-
-// FleetJobOptions say how a job of a Fleet runs. The zero value is good.
-type FleetJobOptions struct {
-	// Zone is the name of the time zone whose clock counts. Default UTC.
-	Zone string
-
-	// Overlap is what happens to a tick while an occurrence waits, runs or is to
-	// be retried anywhere. Default Skip.
-	Overlap Overlap
-
-	// Missed is what becomes of ticks while no host is up, for those not older than
-	// Window. Default RunOnce, and 24 h.
-	Missed Missed
-	Window time.Duration
-
-	// MaxAttempts is how often an occurrence is tried, with Backoff in between, see
-	// queue.Options. Default 3.
-	MaxAttempts int
-	Backoff     func(attempt int) time.Duration
-
-	// Timeout ends the context of an attempt. Default: none.
-	Timeout time.Duration
-
-	// Concurrency is how many occurrences this process may run at a time. Default
-	// 1, or 10 if Overlap is Allow.
-	Concurrency int
-
-	// Retain is how long runs are kept as history, at least Window. Default 7 days.
-	Retain time.Duration
-}
-
-func (o FleetJobOptions) withDefaults() FleetJobOptions {
-	o.Overlap = cmp.Or(o.Overlap, Skip)
-	o.Missed = cmp.Or(o.Missed, RunOnce)
-	o.Window = cmp.Or(o.Window, 24*time.Hour)
-	o.MaxAttempts = cmp.Or(o.MaxAttempts, 3)
-	o.Retain = cmp.Or(o.Retain, max(7*24*time.Hour, o.Window))
-	if o.Concurrency == 0 {
-		o.Concurrency = 1
-		if o.Overlap == Allow {
-			o.Concurrency = 10
-		}
-	}
-	return o
-}
-
-func (o FleetJobOptions) check() error {
-	errs := []error{o.Overlap.check()}
-	bad := func(field string, value any, want string) {
-		errs = append(errs, fmt.Errorf("FleetJobOptions.%s is %v: want %s", field, value, want))
-	}
-	switch o.Missed {
-	case "", RunOnce, RunAll, RunNone:
-	default:
-		bad("Missed", o.Missed, "RunOnce, RunAll or RunNone")
-	}
-	if o.Window < 0 {
-		bad("Window", o.Window, "zero for 24h, or more")
-	}
-	if o.Retain < 0 || o.Retain > 0 && o.Retain < cmp.Or(o.Window, 24*time.Hour) {
-		bad("Retain", o.Retain, "at least Window, or zero for 7 days: the history shows which ticks have run")
-	}
-	if o.MaxAttempts < 0 {
-		bad("MaxAttempts", o.MaxAttempts, "1 or more, or zero for 3")
-	}
-	if o.Timeout < 0 {
-		bad("Timeout", o.Timeout, "zero for none, or more")
-	}
-	if o.Concurrency < 0 {
-		bad("Concurrency", o.Concurrency, "1 or more, or zero for the default")
-	}
-	return errors.Join(errs...)
-}
 
 // A Fleet runs jobs by the clock once in all processes that add them. It is a
 // jobs.Continuous job; without running it is a Control of what others run. Its
@@ -167,7 +61,6 @@ type tick struct {
 // of the locks if they are not there.
 func OpenFleet(ctx context.Context, js jetstream.JetStream, opts FleetOptions) (*Fleet, error) {
 	opts.Namespace = cmp.Or(opts.Namespace, defaultNamespace)
-	opts.Replicas = cmp.Or(opts.Replicas, 1)
 	opts.LeaderTTL = cmp.Or(opts.LeaderTTL, 10*time.Second)
 	opts.Host = cmp.Or(opts.Host, defaultHost())
 	f := &Fleet{
@@ -220,7 +113,7 @@ func (f *Fleet) Add(spec, name string, job jobs.Job, opts FleetJobOptions) error
 	}
 	f.jobs[name] = &fleetJob{name, job, opts, definition{
 		Spec: s.Spec(), Zone: s.Zone(), Overlap: opts.Overlap, Missed: opts.Missed, Window: opts.Window,
-		Attempts: opts.MaxAttempts, Retain: opts.Retain, Host: f.opts.Host, Since: f.since,
+		Attempts: opts.MaxAttempts, Retain: opts.Retain, Jitter: opts.Jitter, RunAtStart: opts.RunAtStart, Host: f.opts.Host, Since: f.since,
 	}}
 	return nil
 }
@@ -277,19 +170,18 @@ func (f *Fleet) run(ctx context.Context) error {
 	defer parts.Wait()
 	seen := make(chan struct{})
 	begin(func(ctx context.Context) error { return f.view.watch(ctx, f.kv, sync.OnceFunc(func() { close(seen) })) })
-	if err := f.register(ctx); err != nil {
-		stop(err)
-		return err
-	}
-	defer f.unregister(context.WithoutCancel(ctx))
-	for _, j := range f.jobs {
+	for _, j := range f.jobs { // before others hear of them, and find no queue
 		q, err := f.queue(ctx, j.name, j.def)
 		if err != nil {
 			stop(err)
 			return err
 		}
-		work := queue.NewJob(q, f.handler(j), queue.JobOptions{Concurrency: j.opts.Concurrency, Timeout: j.opts.Timeout})
-		begin(work.RunContinuous)
+		begin(func(ctx context.Context) error { return f.work(ctx, j, q) })
+	}
+	if err := f.register(ctx); err != nil {
+		f.unregister(context.WithoutCancel(ctx))
+		stop(err)
+		return err
 	}
 	begin(f.renew)
 	begin(func(ctx context.Context) error {
@@ -302,6 +194,31 @@ func (f *Fleet) run(ctx context.Context) error {
 	})
 	parts.Wait()
 	return failed
+}
+
+// work works on the occurrences of a job until ctx ends. A queue that fails, as
+// when somebody has deleted it, is opened anew and holds up no other job.
+func (f *Fleet) work(ctx context.Context, j *fleetJob, q *queue.Queue[tick]) error {
+	for failures := 1; ; failures++ {
+		began := time.Now()
+		err := queue.NewJob(q, f.handler(j), queue.JobOptions{Concurrency: j.opts.Concurrency, Timeout: j.opts.Timeout}).RunContinuous(ctx)
+		if err == nil || ctx.Err() != nil || f.js.Conn().IsClosed() {
+			return err
+		}
+		if time.Since(began) > time.Minute {
+			failures = 1
+		}
+		f.log.Warn("occurrences are not taken; it is tried again", "job", j.name, "err", err)
+		for opened := false; !opened; failures++ {
+			if !sleep(ctx, retries.Delay(failures, rand.Float64)) {
+				return nil
+			}
+			f.forget(j.name)
+			if again, err := f.queue(ctx, j.name, j.def); err == nil {
+				q, opened = again, true
+			}
+		}
+	}
 }
 
 // register stores the definitions of this host.
@@ -324,6 +241,7 @@ func (f *Fleet) renew(ctx context.Context) error {
 		_, changed := f.view.all()
 		select {
 		case <-ctx.Done():
+			f.unregister(context.WithoutCancel(ctx)) // and not when the work has ended: others plan no more for it
 			return nil
 		case <-changed:
 		case <-every.C:
@@ -346,6 +264,7 @@ func (f *Fleet) compare() {
 		if j == nil || !ok {
 			continue
 		}
+		d.seen = j.def.seen
 		theirs := d
 		theirs.Host, theirs.Since = j.def.Host, j.def.Since
 		if theirs == j.def {
@@ -403,6 +322,13 @@ func (f *Fleet) queue(ctx context.Context, name string, d definition) (*queue.Qu
 	defer f.mu.Unlock()
 	f.queues[name] = q
 	return q, nil
+}
+
+// forget makes the next use of a queue open it anew.
+func (f *Fleet) forget(name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.queues, name)
 }
 
 // maxRunning is what an overlap policy allows at a time, zero for any number.

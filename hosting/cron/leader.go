@@ -8,11 +8,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/jetjobs/jetjobs/internal/backoff"
 	"github.com/jetjobs/jetjobs/lock"
 	"github.com/jetjobs/jetjobs/queue"
 )
@@ -23,12 +25,13 @@ const (
 	lateBy = time.Minute
 	// mostMissed is how many missed ticks RunAll makes up for at once.
 	mostMissed = 1000
-	// planRetry is the wait after planning has failed.
-	planRetry = 200 * time.Millisecond
 	// pruneEvery is how often dead occurrences are looked for that are older
 	// than Retain.
 	pruneEvery = time.Hour
 )
+
+// retries is the wait after planning, or working, has failed.
+var retries = backoff.Exponential{First: 200 * time.Millisecond, Max: 2 * time.Second, Factor: 2, Jitter: 0.2}
 
 // lead plans ticks until ctx ends. Nothing depends on there being one leader
 // only: a tick is enqueued under an ID that the queue has once, and what was
@@ -37,48 +40,61 @@ func (f *Fleet) lead(ctx context.Context, _ lock.Fence) error {
 	f.log.Info("leads the fleet's schedules", "host", f.opts.Host)
 	prune := time.NewTicker(pruneEvery)
 	defer prune.Stop()
+	var planners sync.WaitGroup
+	defer planners.Wait()
+	planned := map[string]bool{}
 	for {
 		all, changed := f.view.all()
-		again := time.NewTimer(f.planAll(ctx, all))
+		for _, s := range all {
+			if !planned[s.name] {
+				planned[s.name] = true
+				planners.Go(func() { f.keepPlanning(ctx, s.name) })
+			}
+		}
 		select {
 		case <-ctx.Done():
-			again.Stop()
 			return nil
 		case <-changed:
-		case <-again.C:
 		case <-prune.C:
-			f.pruneAll(ctx, all)
+			planners.Go(func() { f.pruneAll(ctx, all) })
 		}
-		again.Stop()
 	}
 }
 
-// planAll plans what is due of all schedules, at the same time, and returns when
-// to look again.
-func (f *Fleet) planAll(ctx context.Context, all []schedule) time.Duration {
-	var mu sync.Mutex
-	in := lookAgain
-	var group sync.WaitGroup
-	for _, s := range all {
-		group.Go(func() {
-			next, err := f.plan(ctx, s)
-			wait := lookAgain
-			switch {
-			case err != nil && ctx.Err() == nil:
-				if !errors.Is(err, errMoved) {
-					f.log.Warn("tick not planned; it is tried again", "job", s.name, "err", err)
-				}
-				wait = planRetry
-			case !next.IsZero():
-				wait = max(0, next.Sub(f.clock()))
+// keepPlanning plans the ticks of one schedule until ctx ends. If that fails it
+// is said once, and holds up no other schedule.
+func (f *Fleet) keepPlanning(ctx context.Context, name string) {
+	failures := 0
+	for {
+		s := f.view.get(name)
+		next, err := f.plan(ctx, s)
+		wait := lookAgain
+		switch {
+		case ctx.Err() != nil:
+			return
+		case errors.Is(err, errMoved):
+			wait = retries.First
+		case err != nil:
+			failures++
+			if wait = retries.Delay(failures, rand.Float64); failures == 1 {
+				f.log.Warn("tick not planned; it is tried again", "job", name, "err", err)
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			in = min(in, wait)
-		})
+			f.forget(name)
+		case failures > 0:
+			f.log.Info("ticks are planned again", "job", name, "failures", failures)
+			failures = 0
+		}
+		if err == nil && !next.IsZero() {
+			wait = min(wait, max(0, next.Sub(f.clock())))
+		}
+		again := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-s.changed:
+		case <-again.C:
+		}
+		again.Stop()
 	}
-	group.Wait()
-	return in
 }
 
 // errMoved says that another write to a state came first.
@@ -99,14 +115,15 @@ func (f *Fleet) plan(ctx context.Context, s schedule) (next time.Time, err error
 	if err != nil {
 		return next, err
 	}
+	if err := f.finish(ctx, &s, d, q); err != nil { // what another leader has begun
+		return next, err
+	}
 	now := f.clock()
 	if err := f.adopt(ctx, &s, d, parsed, q, now); err != nil {
 		return next, err
 	}
-	if !s.state.Intent.IsZero() { // of a leader that did not come to its end
-		if err := f.enqueue(ctx, &s, d, q, s.state.Intent); err != nil {
-			return next, err
-		}
+	if err := f.finish(ctx, &s, d, q); err != nil { // RunAtStart
+		return next, err
 	}
 	if s.state.Disabled {
 		return next, nil
@@ -120,20 +137,41 @@ func (f *Fleet) plan(ctx context.Context, s schedule) (next time.Time, err error
 	return next, nil
 }
 
-// adopt makes the state that of the schedule as it is defined now. A new or
-// changed one counts from now: what it would have done before was not due.
-func (f *Fleet) adopt(ctx context.Context, s *schedule, d definition, parsed Schedule, q *queue.Queue[tick], now time.Time) error {
-	st := s.state
-	if s.rev != 0 && st.Spec == parsed.Spec() && st.Zone == parsed.Zone() && st.Overlap == d.Overlap {
+// finish enqueues the intent, if there is one.
+func (f *Fleet) finish(ctx context.Context, s *schedule, d definition, q *queue.Queue[tick]) error {
+	if s.state.Intent.IsZero() {
 		return nil
 	}
+	return f.enqueue(ctx, s, d, q, s.state.Intent)
+}
+
+// adopt makes the state that of the schedule as it is defined now. A new or
+// changed one counts from now: what it would have done before was not due. What
+// was due as it was before, and is late because nobody led, is planned first.
+func (f *Fleet) adopt(ctx context.Context, s *schedule, d definition, parsed Schedule, q *queue.Queue[tick], now time.Time) error {
+	same := s.state.Spec == parsed.Spec() && s.state.Zone == parsed.Zone()
+	if s.rev != 0 && same && s.state.Overlap == d.Overlap {
+		return nil
+	}
+	if before, err := parse(s.state.Spec, s.state.Zone); err == nil && s.rev != 0 && !same && !s.state.Disabled {
+		late, _ := dueTicks(before, s.state.Planned, now, RunNone, d.Window)
+		for _, t := range late {
+			if err := f.planTick(ctx, s, d, q, t); err != nil {
+				return err
+			}
+		}
+	}
+	st := s.state
 	if s.rev != 0 && st.Overlap != d.Overlap {
 		if err := q.SetMaxRunning(ctx, maxRunning(d.Overlap)); err != nil {
 			return err
 		}
 	}
-	if st.Spec != parsed.Spec() || st.Zone != parsed.Zone() {
+	if !same {
 		st.Planned = now
+	}
+	if s.rev == 0 && d.RunAtStart {
+		st.Intent = now.Truncate(time.Second)
 	}
 	st.Spec, st.Zone, st.Overlap = parsed.Spec(), parsed.Zone(), d.Overlap
 	f.log.Info("schedule", "job", s.name, "spec", parsed.String())
@@ -166,8 +204,11 @@ func (f *Fleet) planTick(ctx context.Context, s *schedule, d definition, q *queu
 // enqueue enqueues the tick that is the intent. If it is there already nothing
 // happens.
 func (f *Fleet) enqueue(ctx context.Context, s *schedule, d definition, q *queue.Queue[tick], t time.Time) error {
-	_, err := q.Enqueue(ctx, tick{Planned: t.UTC(), By: f.opts.Host},
-		queue.ID(tickID(s.name, t)), queue.MaxAttempts(d.Attempts), queue.Retain(d.Retain))
+	opts := []queue.EnqueueOption{queue.ID(tickID(s.name, t)), queue.MaxAttempts(d.Attempts), queue.Retain(d.Retain)}
+	if d.Jitter > 0 {
+		opts = append(opts, queue.Delay(rand.N(d.Jitter)))
+	}
+	_, err := q.Enqueue(ctx, tick{Planned: t.UTC(), By: f.opts.Host}, opts...)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@
 package cron
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,18 @@ type definition struct {
 	Retain   time.Duration `json:"retain_ns"`
 	Host     string        `json:"host"`
 	Since    time.Time     `json:"since"` // when the host started: of several definitions the latest holds
+
+	Jitter     time.Duration `json:"jitter_ns,omitempty"`
+	RunAtStart bool          `json:"run_at_start,omitempty"`
+
+	seen time.Time // when this process heard of it last; not of our own
+}
+
+// expired reports whether a definition was not renewed for so long that the
+// server has removed it, though this process has not heard of that: it was cut
+// off at the time.
+func (d definition) expired() bool {
+	return !d.seen.IsZero() && time.Since(d.seen) > definitionTTL+renewEvery
 }
 
 // A state is what the fleet remembers of a schedule, whoever leads. It is changed
@@ -97,7 +110,7 @@ func openBucket(ctx context.Context, js jetstream.JetStream, opts FleetOptions) 
 	kv, err := js.KeyValue(ctx, name)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
 		kv, err = js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: name, Description: "jetjobs cron", Replicas: opts.Replicas, LimitMarkerTTL: time.Minute,
+			Bucket: name, Description: "jetjobs cron", Replicas: cmp.Or(opts.Replicas, 1), LimitMarkerTTL: time.Minute,
 		})
 		if errors.Is(err, jetstream.ErrBucketExists) {
 			kv, err = js.KeyValue(ctx, name)

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -25,10 +26,11 @@ type view struct {
 
 // A schedule is what the bucket has about a name.
 type schedule struct {
-	name  string
-	defs  map[string]definition // by host
-	state state
-	rev   uint64 // of state, 0 if there is none
+	name    string
+	defs    map[string]definition // by host
+	state   state
+	rev     uint64        // of state, 0 if there is none
+	changed chan struct{} // closed, and made anew, when any of it changes
 }
 
 func newView() *view {
@@ -65,8 +67,9 @@ func (v *view) take(e jetstream.KeyValueEntry) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	gone := e.Operation() != jetstream.KeyValuePut
+	var s *schedule
 	if name, ok := strings.CutPrefix(e.Key(), stateKey); ok {
-		s := v.getLocked(name)
+		s = v.getLocked(name)
 		if e.Revision() <= s.rev {
 			return // our own write, known already
 		}
@@ -79,26 +82,27 @@ func (v *view) take(e jetstream.KeyValueEntry) {
 	}
 	if rest, ok := strings.CutPrefix(e.Key(), defKey); ok {
 		name, host, _ := strings.Cut(rest, ".")
-		s := v.getLocked(name)
+		s = v.getLocked(name)
 		var d definition
 		if gone || json.Unmarshal(e.Value(), &d) != nil {
 			delete(s.defs, host)
 		} else {
+			d.seen = time.Now()
 			s.defs[host] = d
 		}
 	}
-	v.tellLocked()
-}
-
-func (v *view) tellLocked() {
+	if s == nil {
+		return
+	}
 	close(v.changed)
-	v.changed = make(chan struct{})
+	close(s.changed)
+	v.changed, s.changed = make(chan struct{}), make(chan struct{})
 }
 
 func (v *view) getLocked(name string) *schedule {
 	s := v.schedules[name]
 	if s == nil {
-		s = &schedule{name: name, defs: map[string]definition{}}
+		s = &schedule{name: name, defs: map[string]definition{}, changed: make(chan struct{})}
 		v.schedules[name] = s
 	}
 	return s
@@ -121,20 +125,31 @@ func (v *view) all() ([]schedule, <-chan struct{}) {
 	defer v.mu.Unlock()
 	var all []schedule
 	for _, s := range v.schedules {
-		c := *s
-		c.defs = map[string]definition{}
-		for host, d := range s.defs {
-			c.defs[host] = d
-		}
-		all = append(all, c)
+		all = append(all, s.clone())
 	}
 	slices.SortFunc(all, func(a, b schedule) int { return cmp.Compare(a.name, b.name) })
 	return all, v.changed
 }
 
+// get returns a copy of a schedule.
+func (v *view) get(name string) schedule {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.getLocked(name).clone()
+}
+
+func (s *schedule) clone() schedule {
+	c := *s
+	c.defs = maps.Clone(s.defs)
+	return c
+}
+
 // definition is the one that holds: of the host that started last.
 func (s schedule) definition() (d definition, ok bool) {
 	for _, one := range s.defs {
+		if one.expired() {
+			continue
+		}
 		if !ok || one.Since.After(d.Since) || one.Since.Equal(d.Since) && one.Host > d.Host {
 			d, ok = one, true
 		}
