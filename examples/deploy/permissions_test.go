@@ -5,6 +5,7 @@ package deploy
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"strings"
@@ -24,7 +25,7 @@ import (
 // for whether and where it listens and keeps its data.
 func startServer(t *testing.T, listen bool) *server.Server {
 	t.Helper()
-	for _, name := range []string{"PRODUCER", "WORKER", "OPERATOR"} {
+	for _, name := range []string{"PRODUCER", "WORKER", "OBSERVER", "OPERATOR"} {
 		t.Setenv(name+"_PASSWORD", "secret-of-"+name)
 	}
 	t.Setenv("SERVER_NAME", "nats-1")
@@ -32,7 +33,7 @@ func startServer(t *testing.T, listen bool) *server.Server {
 	require.NoError(t, err)
 	require.Len(t, opts.Routes, 3)
 	require.Equal(t, "/data", opts.StoreDir)
-	require.Len(t, opts.Users, 3)
+	require.Len(t, opts.Users, 4)
 	opts.Cluster, opts.Routes = server.ClusterOpts{}, nil
 	opts.DontListen, opts.Host, opts.Port = !listen, "127.0.0.1", server.RANDOM_PORT
 	opts.HTTPPort, opts.StoreDir, opts.NoSigs = 0, t.TempDir(), true
@@ -125,6 +126,7 @@ func TestEachUserMayDoItsWorkAndNoMore(t *testing.T) {
 	srv := startServer(t, false)
 	producer := connect(t, srv, "producer", "secret-of-PRODUCER")
 	worker := connect(t, srv, "worker", "secret-of-WORKER")
+	observer := connect(t, srv, "observer", "secret-of-OBSERVER")
 	operator := connect(t, srv, "operator", "secret-of-OPERATOR")
 
 	made := operator.open(t)
@@ -136,6 +138,13 @@ func TestEachUserMayDoItsWorkAndNoMore(t *testing.T) {
 	oversee(t, made, worker.open(t), jobs)
 	producer.requireClean(t)
 	worker.requireClean(t)
+
+	for _, who := range []*user{worker, observer, operator} {
+		observe(t, who.open(t), worker.open(t), jobs)
+		for _, u := range []*user{who, worker, producer} {
+			u.requireClean(t)
+		}
+	}
 
 	operate(t, made)
 	operator.requireClean(t)
@@ -149,12 +158,18 @@ func TestEachUserMayDoItsWorkAndNoMore(t *testing.T) {
 	} {
 		producer.requireDenied(t, subject)
 		worker.requireDenied(t, subject)
+		observer.requireDenied(t, subject)
 	}
 	for _, subject := range []string{
 		"$JS.API.CONSUMER.MSG.NEXT.jobs_q_emails.work_0", "$JS.ACK.jobs_q_emails.work_0.1.1.1.1.1",
 		"jobs.q.emails.dead.0.x", "jobs.q.emails.done.0.x", "jobs.ctl.emails.cancel",
+		"jobs.ctl.other.who", "jobs.ev.other.x",
 	} {
 		producer.requireDenied(t, subject)
+		observer.requireDenied(t, subject)
+	}
+	for _, subject := range []string{"jobs.q.emails.ready.0.x", "jobs.q.emails.later.0.x", "jobs.ev.emails.enqueued", "jobs.ctl.emails.stop"} {
+		observer.requireDenied(t, subject)
 	}
 	for _, other := range []string{"_INBOX_worker.>", "jobs.q.>"} {
 		sub, err := producer.js.Conn().SubscribeSync(other)
@@ -182,6 +197,72 @@ func produce(t *testing.T, q *queue.Queue[string]) {
 	}
 	_, err := q.EnqueueMany(t.Context(), []queue.Item[string]{{Value: "a"}, {Value: "b"}})
 	require.NoError(t, err)
+}
+
+// observe does what dashboards do, while a worker has a job.
+func observe(t *testing.T, seen, worked, produced *queue.Queue[string]) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	id := "seen-" + rand.Text()
+	started, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	work, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		ended <- queue.NewJob(worked, func(_ context.Context, e *queue.Entry[string]) error {
+			if e.ID() == id {
+				close(started)
+				<-release
+			}
+			return queue.Snooze(24 * time.Hour)
+		}, queue.JobOptions{Concurrency: 9}).RunContinuous(work)
+	}()
+	events := map[queue.EventType]bool{}
+	told := make(chan struct{})
+	watch, err := seen.Watch(ctx)
+	require.NoError(t, err)
+	go func() {
+		defer close(told)
+		for e := range watch {
+			if events[e.Type] = true; events[queue.EventEnqueued] && events[queue.EventStarted] && events[queue.EventWorkerUp] {
+				return
+			}
+		}
+	}()
+	_, err = produced.Enqueue(ctx, "v", queue.ID(id))
+	require.NoError(t, err)
+	<-started
+	for heard := false; !heard; { // a process that is new is heard only after a while
+		_, err := produced.Enqueue(ctx, "v")
+		require.NoError(t, err)
+		select {
+		case <-told:
+			heard = true
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+	require.NoError(t, ctx.Err(), "heard of %v", events)
+	info, err := seen.Get(ctx, id)
+	require.NoError(t, err)
+	require.Equal(t, queue.Running, info.State)
+	require.NotEmpty(t, info.Worker, "the worker may answer")
+	workers, err := seen.Workers(ctx)
+	require.NoError(t, err)
+	require.NotEmpty(t, workers, "the worker may answer")
+	found := false
+	for i, err := range seen.List(ctx, queue.Filter{}) {
+		require.NoError(t, err)
+		found = found || i.ID == id
+	}
+	require.True(t, found)
+	for _, err := range seen.DeadLetters().All(ctx) {
+		require.NoError(t, err)
+	}
+	_, err = seen.Stats(ctx)
+	require.NoError(t, err)
+	close(release)
+	stop()
+	require.NoError(t, <-ended)
 }
 
 // work does what workers do: three jobs succeed, one fails and is retried, one is dead.
