@@ -43,6 +43,14 @@ func TestFleetOnThreeReplicas(t *testing.T) {
 	reached = d.count() + 2
 	require.Eventually(t, func() bool { return d.count() >= reached }, time.Minute, 10*time.Millisecond)
 
+	// Who only controls need not know how many replicas there are.
+	control := openHost(t, c.NewJetStream(), "control", FleetOptions{})
+	require.Len(t, status(t, control, "job").Hosts, 3)
+	h, err := control.Trigger(t.Context(), "job")
+	require.NoError(t, err)
+	_, err = h.Wait(t.Context())
+	require.NoError(t, err)
+
 	q, err := queue.Open[tick](t.Context(), c.NewJetStream(), queueOf("job"), queue.Options{Logger: silent})
 	require.NoError(t, err)
 	records := map[string][]queue.State{} // in the order in which they were stored

@@ -18,22 +18,26 @@
 //     of leader and differences of clocks there are. It is a job with the ID
 //     name@tick in the queue of the schedule, which the server stores once; what was
 //     planned is written down by compare-and-set, and a leader that ends in between
-//     leaves its intent to the next one.
-//   - With a live leader a tick is enqueued at most 250 ms after it is due. After the
-//     death of a leader it is enqueued within FleetOptions.LeaderTTL and a second; no
-//     tick is lost by it, whatever the policies. What no host was up to plan for more
-//     than a minute is missed, and made up for as FleetJobOptions.Missed says.
+//     leaves its intent to the next one. A leader that was cut off for longer than
+//     FleetJobOptions.Retain, in the middle of a tick, may enqueue that one again.
+//   - With a live leader a tick is enqueued at most 250 ms after it is due, whatever
+//     becomes of other schedules. After the death of a leader it is enqueued within
+//     FleetOptions.LeaderTTL and a second, and none is missed by it. With Skip, the
+//     default, one that is planned together with others is left out, and counted, if
+//     one before it is not over. What no host was up to plan for more than a
+//     minute is missed, and made up for as FleetJobOptions.Missed says.
 //   - An occurrence runs at least once, with the leases, attempts and backoff of package
 //     queue: again if its host ended, or was cut off, before it could say that it had
 //     finished. So jobs are idempotent, or use the ID (jobs.FromContext).
 //   - Disable, Enable and Reschedule hold for all hosts at once, and over restarts.
 //   - A new or changed schedule counts from the moment when the leader sees it, and
-//     makes up for nothing. So does one that was disabled.
+//     makes up for nothing; what was due before the change, in the last minute, is
+//     planned as it was. One that was disabled counts from Enable.
 //   - Of several hosts that define a job differently, the one that started last is
 //     right: in a rolling deployment the new version. The others say once, in the log,
 //     that theirs does not hold. When it leaves, the next one is right.
-//   - A schedule ends when no host registers it any more: at once if they were stopped, within
-//     a minute if they crashed. Its history stays readable for FleetJobOptions.Retain.
+//   - A schedule ends when no host registers it any more: at once when they are told to stop,
+//     within a minute and a half if they crashed. Its history stays readable for FleetJobOptions.Retain.
 //
 // # Guarantees of a Table
 //
@@ -68,6 +72,7 @@
 // # Failure
 //
 // Without a connection nothing is planned and nothing new is taken; after the reconnect the leader
-// plans what was due. If the connection is closed or the server refuses, RunContinuous returns the
-// error, and a jobs.Runner calls it again.
+// plans what was due. A queue that fails or was deleted is opened anew, until that works, and the
+// other schedules go on; it is logged once. If the connection is closed, or a queue can't be opened
+// at the start, RunContinuous returns the error, and a jobs.Runner calls it again.
 package cron
