@@ -16,9 +16,14 @@ import (
 	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
-// askFor is how long workers have to say that they run a job. They answer at
+// askFor is how long workers have, beside the way to the server, to say that they run
+// a job. They answer at
 // once; a worker that does not is cut off, and finds its job gone.
 const askFor = 50 * time.Millisecond
+
+// askWithin is how long to wait for workers, if the server has taken so long for an
+// answer of its own.
+func askWithin(took time.Duration) time.Duration { return askFor + min(2*took, oneTry) }
 
 // Cancel ends a job and tells in which state it was found. One that was Waiting or
 // Later is removed; if it is to be retained, a record without a result stays. The
@@ -43,6 +48,7 @@ func (q *Queue[T]) Cancel(ctx context.Context, id string) (was State, err error)
 func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 	token, told := wirename.Encode(id), false
 	for try := 0; ; try++ {
+		began := time.Now()
 		last, err := c.findPatiently(ctx, token)
 		if err != nil {
 			return "", err
@@ -50,6 +56,7 @@ func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 		if last == nil {
 			return "", ErrNotFound
 		}
+		within := askWithin(time.Since(began))
 		word, priority, _, _ := c.names.parse(last.Subject)
 		switch word {
 		case done, dead:
@@ -62,7 +69,7 @@ func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 		case ready:
 			was = Waiting
 			if c.handedOut(ctx, priority, last.Seq) {
-				if c.tellWorker(ctx, last.Seq) {
+				if c.tellWorker(ctx, last.Seq, within) {
 					return Running, nil
 				}
 				told = true
@@ -74,7 +81,7 @@ func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 		switch {
 		case err != nil && !errors.Is(err, errMoved):
 			return "", err
-		case gone && word == ready && c.tellLateHolder(ctx, priority, last.Seq):
+		case gone && word == ready && c.tellLateHolder(ctx, priority, last.Seq, within):
 			return Running, nil // a worker took it in between
 		case gone:
 			c.teller.tellSurely(Event{Type: EventCancelled, ID: id})
@@ -103,9 +110,9 @@ func (c *core) handedOut(ctx context.Context, priority int, seq uint64) bool {
 // tellLateHolder tells who got the message just before it was removed, and reports
 // whether anybody has it. If nobody should, the word goes out all the same, and
 // nobody is waited for.
-func (c *core) tellLateHolder(ctx context.Context, priority int, seq uint64) bool {
+func (c *core) tellLateHolder(ctx context.Context, priority int, seq uint64, within time.Duration) bool {
 	if c.handedOut(ctx, priority, seq) {
-		return c.tellWorker(ctx, seq)
+		return c.tellWorker(ctx, seq, within)
 	}
 	_ = c.nc.Publish(c.names.control(cancelVerb), strconv.AppendUint(nil, seq, 10))
 	return false
@@ -113,8 +120,8 @@ func (c *core) tellLateHolder(ctx context.Context, priority int, seq uint64) boo
 
 // tellWorker asks all workers of the queue to end the job that this message is,
 // and reports whether one has it.
-func (c *core) tellWorker(ctx context.Context, seq uint64) bool {
-	ctx, cancel := context.WithTimeout(ctx, askFor)
+func (c *core) tellWorker(ctx context.Context, seq uint64, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	_, err := c.nc.RequestWithContext(ctx, c.names.control(cancelVerb), strconv.AppendUint(nil, seq, 10))
 	return err == nil

@@ -7,10 +7,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jetjobs/jetjobs/internal/natstest"
@@ -282,6 +284,50 @@ func TestCancelTwiceAtOnceIsOneCancel(t *testing.T) {
 			require.Equal(t, 1, won)
 			require.Equal(t, Cancelled, get(t, q, fmt.Sprint(i)).State)
 		}
+	})
+}
+
+// A distant server is an Env whose answers take a while.
+type distant struct{ *natstest.Env }
+
+func (d distant) InProcessConn() (net.Conn, error) {
+	c, err := d.Env.InProcessConn()
+	return distantConn{c}, err
+}
+
+type distantConn struct{ net.Conn }
+
+func (c distantConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	time.Sleep(200 * time.Millisecond)
+	return n, err
+}
+
+// Who is far away from the server, and not only from the worker, still hears the
+// workers.
+func TestWorkersAreHeardFromAfar(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		var told times
+		work(t, openOn(t, e.JetStream(), Options{}), JobOptions{}, func(ctx context.Context, _ *Entry[string]) error {
+			<-ctx.Done()
+			told.add()
+			return nil
+		})
+		far := openOn(t, e.NewJetStream(nats.InProcessServer(distant{e})), Options{})
+		enqueue(t, far, "v", ID("x"))
+		time.Sleep(time.Minute)
+		all, err := far.Workers(t.Context())
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		i := get(t, far, "x")
+		require.Equal(t, []any{Running, all[0].ID}, []any{i.State, i.Worker})
+		was, err := far.Cancel(t.Context(), "x")
+		require.NoError(t, err)
+		require.Equal(t, Running, was)
+		time.Sleep(time.Second)
+		require.Len(t, told.all(), 1)
+		far.c.nc.Close()
+		time.Sleep(time.Second) // what is under way arrives
 	})
 }
 

@@ -79,10 +79,12 @@ func (q *Queue[T]) get(ctx context.Context, id string) (Info[T], error) {
 	}
 	ctx, cancel := q.c.bound(ctx)
 	defer cancel()
+	began := time.Now()
 	last, err := q.c.findPatiently(ctx, wirename.Encode(id))
 	if err != nil {
 		return Info[T]{}, err
 	}
+	within := askWithin(time.Since(began))
 	if last == nil {
 		return Info[T]{}, fmt.Errorf("job %q: %w", id, ErrNotFound)
 	}
@@ -92,7 +94,7 @@ func (q *Queue[T]) get(ctx context.Context, id string) (Info[T], error) {
 		info.Undecodable = err
 	}
 	if info.State == Waiting {
-		info.State, info.Worker, err = q.c.running(ctx, info.Priority, info.seq)
+		info.State, info.Worker, err = q.c.running(ctx, info.Priority, info.seq, within)
 	}
 	return info, err
 }
@@ -135,12 +137,12 @@ func (q *Queue[T]) info(subject string, seq uint64, h header, data []byte, at ti
 
 // running tells whether a waiting job runs, and on which worker. The consumer
 // knows what it has handed out; only workers know which of them has it.
-func (c *core) running(ctx context.Context, priority int, seq uint64) (State, string, error) {
+func (c *core) running(ctx context.Context, priority int, seq uint64, within time.Duration) (State, string, error) {
 	delivered, err := c.delivered(ctx, priority)
 	if err != nil || seq > delivered {
 		return Waiting, "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, askFor)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	m, err := c.nc.RequestWithContext(ctx, c.names.control(findVerb), strconv.AppendUint(nil, seq, 10))
 	if err != nil {

@@ -200,19 +200,23 @@ func (w *watcher) pushLocked(e Event) {
 }
 
 // askAll asks everybody who listens on a subject, and returns their answers: when
-// nobody has answered for a moment, or nobody listens, or ctx has ended. Silence of
-// all is an answer only if the server can be reached.
+// nobody has answered for a moment, or nobody listens, or ctx has ended. Silence is
+// an answer only if the server can be reached.
 func (c *core) askAll(ctx context.Context, subject string, data []byte) (answers [][]byte, err error) {
 	sub, err := c.nc.SubscribeSync(c.nc.NewInbox())
 	if err != nil {
 		return nil, err
 	}
 	defer sub.Unsubscribe()
+	away, err := c.reach(ctx)
+	if err != nil {
+		return nil, err
+	}
 	if err := c.nc.PublishRequest(subject, sub.Subject, data); err != nil {
 		return nil, err
 	}
 	for {
-		silent, cancel := context.WithTimeout(ctx, answerWithin)
+		silent, cancel := context.WithTimeout(ctx, answerWithin+2*away)
 		m, err := sub.NextMsgWithContext(silent)
 		cancel()
 		switch {
@@ -222,8 +226,6 @@ func (c *core) askAll(ctx context.Context, subject string, data []byte) (answers
 			return answers, nats.ErrConnectionClosed
 		case errors.Is(err, nats.ErrNoResponders):
 			return nil, nil
-		case err != nil && len(answers) == 0:
-			return nil, c.reach(ctx)
 		case err != nil, len(m.Data) == 0 && m.Header.Get("Status") != "": // silence, or nobody
 			return answers, nil
 		}
@@ -231,15 +233,18 @@ func (c *core) askAll(ctx context.Context, subject string, data []byte) (answers
 	}
 }
 
-// reach returns an error if the server can't be reached just now.
-func (c *core) reach(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, oneTry, nats.ErrDisconnected)
+// reach tells how far away the server is, there and back, or returns an error if it
+// can't be reached just now.
+func (c *core) reach(ctx context.Context) (away time.Duration, err error) {
+	try, cancel := context.WithTimeoutCause(ctx, oneTry, nats.ErrDisconnected)
 	defer cancel()
-	if err := c.nc.FlushWithContext(ctx); err != nil {
-		return fmt.Errorf("the server does not answer: %w", cmp.Or(context.Cause(ctx), err))
+	began := time.Now()
+	if err := c.nc.FlushWithContext(try); err != nil {
+		return 0, fmt.Errorf("the server does not answer: %w", cmp.Or(context.Cause(try), err))
 	}
-	return nil
+	return time.Since(began), nil
 }
 
-// answerWithin is how long nobody has to answer to be taken for all having done.
+// answerWithin is how long, beside the way to the server, nobody has to answer to be
+// taken for all having done.
 const answerWithin = 150 * time.Millisecond

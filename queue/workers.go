@@ -110,7 +110,7 @@ func (c *core) tellOne(ctx context.Context, verb, id string) error {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, context.DeadlineExceeded): // others are there, or the server is not
-		err = c.reach(ctx)
+		_, err = c.reach(ctx)
 	case errors.Is(err, nats.ErrNoResponders):
 		err = nil
 	}
