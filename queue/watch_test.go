@@ -374,6 +374,7 @@ func TestWorkersAreNotTakenForGoneBecauseTheServerIs(t *testing.T) {
 		work(t, openOn(t, e.JetStream(), Options{}), JobOptions{}, func(context.Context, *Entry[string]) error { return nil })
 		link := e.Link()
 		desk := openOn(t, link.JetStream(), Options{})
+		time.Sleep(time.Second) // the worker listens
 		all, err := desk.Workers(t.Context())
 		require.NoError(t, err)
 		require.Len(t, all, 1)
