@@ -80,6 +80,7 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 	defer cancel()
 	token, unanswered := wirename.Encode(id), false
 	for try := 0; ; try++ {
+		began := time.Now()
 		last, err := c.findPatiently(ctx, token)
 		if err != nil {
 			return err
@@ -98,7 +99,7 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 			}
 			state := stateOf(word, h)
 			if state == Waiting {
-				state, _, _ = c.running(ctx, priority, last.Seq) // Waiting also if that can't be told
+				state, _, _ = c.running(ctx, priority, last.Seq, askWithin(time.Since(began))) // Waiting also if that can't be told
 			}
 			return &StateError{ID: id, State: state}
 		}

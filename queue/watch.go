@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -30,7 +31,7 @@ import (
 // of its start. A process that has never enqueued or worked before may be heard only
 // two seconds after its first job. Range over the sequence once.
 func (q *Queue[T]) Watch(ctx context.Context) (iter.Seq[Event], error) {
-	w := &watcher{c: q.c, events: make(chan Event, 8192), seen: map[string]int{}, dropped: map[*nats.Subscription]int{}}
+	w := &watcher{c: q.c, events: make(chan Event, 8192), seen: map[string]int{}, gone: map[string]int{}, dropped: map[*nats.Subscription]int{}}
 	if err := w.begin(ctx); err != nil {
 		return nil, q.c.wrap("watch", err)
 	}
@@ -60,6 +61,7 @@ type watcher struct {
 	missed  int
 	round   int            // of asking who is there
 	seen    map[string]int // the round in which a worker last answered
+	gone    map[string]int // the round in which a worker said that it ends: an answer heard after that was sent before
 	dropped map[*nats.Subscription]int
 }
 
@@ -135,6 +137,7 @@ func (w *watcher) countDropped(subs []*nats.Subscription) {
 func (w *watcher) ask(inbox string) {
 	w.mu.Lock()
 	w.round++
+	maps.DeleteFunc(w.gone, func(_ string, round int) bool { return w.round-round > unansweredAsks })
 	for id, round := range w.seen {
 		if w.round-round > unansweredAsks {
 			delete(w.seen, id)
@@ -152,6 +155,9 @@ func (w *watcher) hearWorker(m *nats.Msg) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if _, gone := w.gone[worker.ID]; gone {
+		return
+	}
 	if _, known := w.seen[worker.ID]; !known {
 		w.pushLocked(Event{Type: EventWorkerUp, Queue: w.c.names.queue, Worker: worker.ID, Time: time.Now()})
 	}
@@ -168,6 +174,7 @@ func (w *watcher) hearEvent(m *nats.Msg) {
 	switch e.Type {
 	case EventWorkerDown:
 		delete(w.seen, e.Worker)
+		w.gone[e.Worker] = w.round
 	case EventWorkerUp:
 		if _, known := w.seen[e.Worker]; known {
 			return
