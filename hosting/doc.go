@@ -50,7 +50,9 @@
 // # Failure
 //
 // A lost connection to NATS stops nothing: jobs go on after the reconnect, and a
-// check made by [Connected] takes the host out of the load balancer meanwhile.
+// check made by [Connected] takes the host out of the load balancer meanwhile. A
+// host that stops then gives up telling the server after some 3 s: what it held is
+// free when its lease ends.
 //
 // # Logs
 //

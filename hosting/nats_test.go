@@ -5,12 +5,14 @@ package hosting_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/jetjobs/jetjobs/hosting"
+	"github.com/jetjobs/jetjobs/hosting/cron"
 	"github.com/jetjobs/jetjobs/internal/natstest"
 	"github.com/jetjobs/jetjobs/jobs"
 	"github.com/jetjobs/jetjobs/lock"
@@ -69,4 +71,45 @@ func TestNothingIsLeftAndUnfinishedJobsCostNoAttempt(t *testing.T) {
 			require.Equal(t, 1, <-attempts)
 		}
 	})
+}
+
+// What has to be told to a server that can't be reached does not keep a host.
+func TestHostEndsWithoutAConnection(t *testing.T) {
+	for _, grace := range []time.Duration{-1, 10 * time.Second} {
+		t.Run(fmt.Sprint("grace ", grace), func(t *testing.T) {
+			natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+				link := e.Link()
+				js := link.JetStream()
+				q, err := queue.Open[string](t.Context(), js, "emails", queue.Options{Logger: silent})
+				require.NoError(t, err)
+				_, err = q.Enqueue(t.Context(), "v")
+				require.NoError(t, err)
+				fleet, err := cron.OpenFleet(t.Context(), js, cron.FleetOptions{Logger: silent})
+				require.NoError(t, err)
+				wait := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+				h := quiet(hosting.Options{Grace: grace})
+				started := make(chan struct{})
+				h.AddJob(queue.NewJob(q, func(ctx context.Context, _ *queue.Entry[string]) error {
+					close(started)
+					return wait(ctx)
+				}, queue.JobOptions{}), jobs.Options{})
+				for n := range 20 {
+					h.AddDistributedCron(fleet, "* * * * *", fmt.Sprint("job-", n), jobs.ErrFunc(wait), cron.FleetJobOptions{})
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan error)
+				go func() { ended <- h.Run(ctx) }()
+				<-started
+				time.Sleep(61 * time.Second)
+				link.Cut()
+				time.Sleep(time.Second)
+				stop()
+				began := time.Now()
+				require.NoError(t, <-ended)
+				require.LessOrEqual(t, time.Since(began), max(grace, 0)+hosting.StopMargin)
+				t.Log(time.Since(began))
+				link.Break()
+			})
+		})
+	}
 }

@@ -24,6 +24,10 @@ const (
 	// patience is the deadline of operations whose context has none.
 	patience = 5 * time.Second
 
+	// releaseFor is how long a release may take of who is done: a host waits for
+	// 5 s for what it stops, and the TTL ends the lock in any case.
+	releaseFor = 2 * time.Second
+
 	// pauseMax is the longest pause between tries while the server is away.
 	pauseMax = 500 * time.Millisecond
 )

@@ -77,7 +77,7 @@ func (e *Election) Run(ctx context.Context) error {
 		lease, _, err := e.locker.acquire(ctx, e.name, forever, []Option{TTL(e.ttl)})
 		switch {
 		case err == nil && ctx.Err() != nil: // elected too late
-			lease.c.releaseQuietly(ctx, lease, patience)
+			lease.c.releaseQuietly(ctx, lease, releaseFor)
 			return nil
 		case ctx.Err() != nil:
 			return nil
@@ -116,7 +116,7 @@ func (e *Election) reign(ctx context.Context, lease *Lease) (lost bool) {
 	defer func() {
 		e.lease.CompareAndSwap(lease, nil)
 		stop()
-		lease.c.releaseQuietly(ctx, lease, patience)
+		lease.c.releaseQuietly(ctx, lease, releaseFor)
 		log.Info("resigned")
 	}()
 	err := guard.Call(func() error { return e.lead(work, lease.Fence()) })

@@ -85,7 +85,7 @@ func lostWith(s Leases, err error) error {
 func (s Leases) letGo(ctx context.Context, set settings, lost bool) {
 	if !set.noRelease || lost {
 		for _, l := range slices.Backward(s) {
-			l.c.releaseQuietly(ctx, l, patience)
+			l.c.releaseQuietly(ctx, l, releaseFor)
 		}
 		return
 	}
@@ -121,7 +121,7 @@ func (l *Locker) acquireInOrder(ctx context.Context, names []string, s settings)
 	defer func() {
 		if err != nil {
 			for _, lease := range slices.Backward(leases) {
-				lease.c.releaseQuietly(ctx, lease, patience)
+				lease.c.releaseQuietly(ctx, lease, releaseFor)
 			}
 			leases = nil
 		}

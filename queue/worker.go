@@ -48,10 +48,16 @@ type worker struct {
 	quiet      bool      // it takes nothing new
 	warnAt     time.Time // a refusal is logged, but not before
 	err        error     // why it can't go on
+	cutAt      time.Time // when the grace was over, if it was; for who waits for the end
 }
 
-// settleGrace is how long telling the server may take after the grace.
-const settleGrace = 5 * time.Second
+const (
+	// settleGrace is how long telling the server may take after the grace, and
+	// confirmGrace how much longer to see that it has heard the last acks. A host
+	// waits for 5 s, so that one without a connection is not taken for deaf.
+	settleGrace  = 3 * time.Second
+	confirmGrace = time.Second
+)
 
 // run works until ctx ends, or until nothing is waiting if it drains, and
 // returns how many jobs handlers have had to their end.
@@ -107,6 +113,7 @@ func (w *worker) limit(ended <-chan struct{}, abandon func()) {
 	case <-w.info.Cut:
 	case <-grace.C:
 	}
+	w.cutAt = time.Now()
 	w.keeper.cut(jobs.ErrShutdown)
 	settle := time.NewTimer(settleGrace)
 	defer settle.Stop()
@@ -127,7 +134,11 @@ func (w *worker) help(ctx context.Context) (end func()) {
 	return func() {
 		stop()
 		helpers.Wait()
-		finishing, done := context.WithTimeout(ctx, settleGrace)
+		limit := settleGrace
+		if !w.cutAt.IsZero() {
+			limit += confirmGrace - time.Since(w.cutAt)
+		}
+		finishing, done := context.WithTimeout(ctx, limit)
 		defer done()
 		w.acks.finish(finishing)
 	}

@@ -197,7 +197,7 @@ func TestFleetOverAClockThatJumps(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			natstest.Run(t, func(t *testing.T, e *natstest.Env) {
-				off := begin.Sub(time.Now())
+				off := time.Until(begin)
 				var d diary
 				specs := map[string]string{"daily": "30 2 * * *", "hourly": "30 * * * *", "often": "*/20 * * * *"}
 				for n := range 2 {

@@ -44,7 +44,7 @@ func (v *view) watch(ctx context.Context, kv jetstream.KeyValue, ready func()) e
 	if err != nil {
 		return err
 	}
-	defer watcher.Stop()
+	defer end(watcher)
 	for {
 		select {
 		case <-ctx.Done():
@@ -59,6 +59,23 @@ func (v *view) watch(ctx context.Context, kv jetstream.KeyValue, ready func()) e
 				v.take(e)
 			}
 		}
+	}
+}
+
+// end stops a watcher. The server forgets it by itself: if that can't be asked
+// nats.go would wait for 5 s (1.55), as long as a host for what it stops, and it
+// does so on its own, until then or until the connection is closed.
+func end(watcher jetstream.KeyWatcher) {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		watcher.Stop()
+	}()
+	patience := time.NewTimer(2 * time.Second)
+	defer patience.Stop()
+	select {
+	case <-ended:
+	case <-patience.C:
 	}
 }
 
@@ -173,7 +190,7 @@ func read(ctx context.Context, kv jetstream.KeyValue) ([]schedule, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer watcher.Stop()
+	defer end(watcher)
 	patience := time.NewTimer(10 * time.Second)
 	defer patience.Stop()
 	complete := false
