@@ -68,11 +68,10 @@ func (c *core) checkSize(size int, token string) error {
 }
 
 // newJob checks the options and lays the job out.
-func (c *core) newJob(data []byte, opts []EnqueueOption) (newJob, error) {
-	now := time.Now()
+func (c *core) newJob(data []byte, opts []EnqueueOption, now time.Time) (newJob, error) {
 	if len(opts) == 0 {
 		id := c.ids.next(now)
-		return newJob{token: id, subject: c.names.subject(ready, 0, id), data: data}, c.checkSize(len(data), id)
+		return newJob{token: id, subject: c.names.first + id, data: data}, c.checkSize(len(data), id)
 	}
 	var s spec
 	for _, o := range opts {
@@ -116,11 +115,11 @@ func (c *core) newMessage(j newJob) *nats.Msg {
 }
 
 func (c *core) enqueue(ctx context.Context, data []byte, opts []EnqueueOption) (Receipt, error) {
-	j, err := c.newJob(data, traced(ctx, opts))
+	began, unanswered := time.Now(), false
+	j, err := c.newJob(data, traced(ctx, opts), began)
 	if err != nil {
 		return Receipt{}, err
 	}
-	began, unanswered := time.Now(), false
 	if !j.unique {
 		// The usual case: one publish, without an expectation or a second timer.
 		err := c.group.publish(ctx, j)

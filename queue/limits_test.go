@@ -77,7 +77,7 @@ func TestLargestHeaderCanBeBuried(t *testing.T) {
 			return []EnqueueOption{ID("x"), Property("k", strings.Repeat("x", size)), MaxAttempts(1)}
 		}
 		largest := sort.Search(maxHeader, func(size int) bool {
-			_, err := q.c.newJob([]byte(`"v"`), opts(size))
+			_, err := q.c.newJob([]byte(`"v"`), opts(size), time.Now())
 			return err != nil
 		}) - 1
 		require.Greater(t, largest, maxHeader/2)

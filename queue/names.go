@@ -29,6 +29,7 @@ type names struct {
 	queue  string
 	stream string // jobs_q_orders
 	prefix string // jobs.q.orders.
+	first  string // jobs.q.orders.ready.0.
 	ctl    string // jobs.ctl.orders.
 	ev     string // jobs.ev.orders.
 
@@ -40,6 +41,7 @@ func newNames(namespace, queue string) names {
 		queue:  queue,
 		stream: namespace + "_q_" + queue,
 		prefix: namespace + ".q." + queue + ".",
+		first:  namespace + ".q." + queue + "." + ready + ".0.",
 		ctl:    namespace + ".ctl." + queue + ".",
 		ev:     namespace + ".ev." + queue + ".",
 

@@ -23,7 +23,7 @@ type publisher struct {
 	nc *nats.Conn
 
 	mu    sync.Mutex // guards the rest, and the places
-	inbox string     // answers come to inbox.<place>.<turn>; empty before the first call
+	inbox string     // answers come to inbox.<place>.<use>; empty before the first call
 	all   []*place
 	free  []*place
 }
@@ -31,8 +31,9 @@ type publisher struct {
 // A place is where one call waits for its answer, and the next one after it.
 type place struct {
 	number  int
-	turn    uint64 // which call has it: of a late answer it tells that it is too late
-	waiting bool   // for the answer to this turn
+	use     int    // grows when a call gives up: an answer to an earlier use comes too late
+	reply   string // where answers to this use go
+	waiting bool
 	answer  *nats.Msg
 	told    chan struct{} // that there is an answer, or will be none; has room for it
 	patient *time.Timer
@@ -44,11 +45,11 @@ func (p *publisher) publish(ctx context.Context, m *nats.Msg, limit time.Duratio
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	here, reply, err := p.take()
+	here, err := p.take()
 	if err != nil {
 		return nil, err
 	}
-	m.Reply = reply
+	m.Reply = here.reply
 	if err := p.nc.PublishMsg(m); err != nil {
 		p.leave(here)
 		return nil, err
@@ -73,13 +74,13 @@ func (p *publisher) publish(ctx context.Context, m *nats.Msg, limit time.Duratio
 	return answer, nil
 }
 
-// take gives a call a place, and the subject of its answer.
-func (p *publisher) take() (*place, string, error) {
+// take gives a call a place.
+func (p *publisher) take() (*place, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.inbox == "" {
 		if err := p.listenLocked(); err != nil {
-			return nil, "", err
+			return nil, err
 		}
 	}
 	var here *place
@@ -89,13 +90,14 @@ func (p *publisher) take() (*place, string, error) {
 		here = &place{number: len(p.all), told: make(chan struct{}, 1), patient: time.NewTimer(time.Hour)}
 		here.patient.Stop()
 		p.all = append(p.all, here)
+		p.nameLocked(here)
 	}
-	here.turn++
 	here.waiting = true
-	reply := make([]byte, 0, 64)
-	reply = append(append(reply, p.inbox...), '.')
-	reply = append(strconv.AppendInt(reply, int64(here.number), 10), '.')
-	return here, string(strconv.AppendUint(reply, here.turn, 10)), nil
+	return here, nil
+}
+
+func (p *publisher) nameLocked(here *place) {
+	here.reply = p.inbox + "." + strconv.Itoa(here.number) + "." + strconv.Itoa(here.use)
 }
 
 // listenLocked subscribes to the answers, for as long as the connection lives.
@@ -128,14 +130,13 @@ func (p *publisher) end() {
 // hear hands an answer to the call that waits for it, if it still does.
 func (p *publisher) hear(m *nats.Msg) {
 	dot := strings.LastIndexByte(m.Subject, '.')
-	t, ok := parseUint(m.Subject[dot+1:])
 	n, _ := parseUint(m.Subject[strings.LastIndexByte(m.Subject[:dot], '.')+1 : dot])
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !ok || n >= uint64(len(p.all)) {
+	if n >= uint64(len(p.all)) {
 		return
 	}
-	if here := p.all[n]; here.waiting && here.turn == t {
+	if here := p.all[n]; here.waiting && here.reply == m.Subject {
 		here.waiting, here.answer = false, m
 		here.told <- struct{}{}
 	}
@@ -145,12 +146,16 @@ func (p *publisher) hear(m *nats.Msg) {
 func (p *publisher) leave(here *place) (answer *nats.Msg) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if here.waiting { // in vain
+		here.waiting = false
+		here.use++
+		p.nameLocked(here)
+	}
 	select {
 	case <-here.told: // in the moment in which the call gave up
 	default:
 	}
-	answer = here.answer
-	here.waiting, here.answer = false, nil
+	answer, here.answer = here.answer, nil
 	p.free = append(p.free, here)
 	return answer
 }

@@ -111,7 +111,7 @@ func (q *Queue[T]) enqueueMany(ctx context.Context, items []Item[T]) ([]Receipt,
 	for i, item := range items {
 		data, err := q.encode(item.Value)
 		if err == nil {
-			jobs[i], err = q.c.newJob(data, traced(ctx, item.Options))
+			jobs[i], err = q.c.newJob(data, traced(ctx, item.Options), time.Now())
 		}
 		if err != nil {
 			return nil, itemError{i, err}
