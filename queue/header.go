@@ -123,17 +123,24 @@ func (h header) ours() bool {
 // A meta is a job's header, understood.
 type meta struct {
 	attempt       int
-	maxAttempts   int // 0: the worker's Options
 	interruptions int
 	enqueued      time.Time
-	due           time.Time
-	expires       time.Time
-	timeout       time.Duration
-	retain        time.Duration
-	correlation   string
-	properties    map[string]string
-	unknownSince  time.Time
+	*said         // never nil, and never changed
 }
+
+// said is what most jobs don't say: all zero then.
+type said struct {
+	maxAttempts  int // 0: the worker's Options
+	due          time.Time
+	expires      time.Time
+	timeout      time.Duration
+	retain       time.Duration
+	correlation  string
+	properties   map[string]string
+	unknownSince time.Time
+}
+
+var saidNothing = &said{}
 
 // A newerVersionError says that a later release of jetjobs wrote this job.
 type newerVersionError int
@@ -146,13 +153,13 @@ func (v newerVersionError) Error() string {
 // the result still has what could be read.
 func (h header) understand(stored time.Time) (meta, error) {
 	if !h.ours() {
-		return meta{attempt: 1, enqueued: stored}, nil
+		return meta{attempt: 1, enqueued: stored, said: saidNothing}, nil
 	}
 	return h.parse(stored)
 }
 
 func (h header) parse(stored time.Time) (meta, error) {
-	m := meta{attempt: 1, enqueued: stored}
+	m := meta{attempt: 1, enqueued: stored, said: &said{}}
 	r := headerReader{header: h}
 	written := version
 	r.number(headerVersion, &written)
