@@ -48,15 +48,15 @@ func (q *Queue[T]) Cancel(ctx context.Context, id string) (was State, err error)
 func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 	token, told := wirename.Encode(id), false
 	for try := 0; ; try++ {
-		began := time.Now()
-		last, err := c.findPatiently(ctx, token)
+		found, err := c.findAtRest(ctx, token)
 		if err != nil {
 			return "", err
 		}
+		last := found.last
 		if last == nil {
 			return "", ErrNotFound
 		}
-		within := askWithin(time.Since(began))
+		within := askWithin(found.took)
 		word, priority, _, _ := c.names.parse(last.Subject)
 		switch word {
 		case done, dead:

@@ -80,11 +80,11 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 	defer cancel()
 	token, unanswered := wirename.Encode(id), false
 	for try := 0; ; try++ {
-		began := time.Now()
-		last, err := c.findPatiently(ctx, token)
+		found, err := c.findAtRest(ctx, token)
 		if err != nil {
 			return err
 		}
+		last := found.last
 		if last == nil {
 			return fmt.Errorf("job %q: %w", id, ErrNotFound)
 		}
@@ -94,12 +94,12 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 			return err
 		}
 		if word != later {
-			if unanswered && at.IsZero() {
+			if (unanswered || found.fired) && at.IsZero() {
 				return nil // by an earlier try, or by its schedule
 			}
 			state := stateOf(word, h)
 			if state == Waiting {
-				state, _, _ = c.running(ctx, priority, last.Seq, askWithin(time.Since(began))) // Waiting also if that can't be told
+				state, _, _ = c.running(ctx, priority, last.Seq, askWithin(found.took)) // Waiting also if that can't be told
 			}
 			return &StateError{ID: id, State: state}
 		}
@@ -112,6 +112,52 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}
+}
+
+// A finding is what stands of a job when no schedule of it is firing.
+type finding struct {
+	last  *stored       // the last message about it, nil if there is none
+	took  time.Duration // to ask for it
+	fired bool          // it was Later, and its schedule has fired while it was waited for
+}
+
+// findAtRest finds a job. If its schedule may be firing in this very moment, it waits
+// until it has, or until it is clear that it does not: the server takes a message from
+// its schedule to its target in two steps, and what is written about the job in between
+// does not hold it up (2.15.2).
+func (c *core) findAtRest(ctx context.Context, token string) (f finding, err error) {
+	for {
+		began := time.Now()
+		f.last, err = c.findPatiently(ctx, token)
+		f.took = time.Since(began)
+		if err != nil || f.last == nil || !c.mayFire(f.last, time.Now()) {
+			return f, err
+		}
+		f.fired = true // unless it turns out to be stuck: then it is Later still
+		if !wait(ctx, fireMargin/5) {
+			return f, context.Cause(ctx)
+		}
+	}
+}
+
+const (
+	// fireMargin is how far the server's clock may be from this one.
+	fireMargin = 50 * time.Millisecond
+	// stuckFor is how late a schedule may be; one that has not fired by then is stuck.
+	stuckFor = time.Second
+)
+
+// mayFire reports whether a message is a schedule that is due about now.
+func (c *core) mayFire(m *stored, now time.Time) bool {
+	if word, _, _, _ := c.names.parse(m.Subject); word != later {
+		return false
+	}
+	h, err := m.header()
+	if err != nil {
+		return false
+	}
+	about, _ := h.understand(m.Time)
+	return now.After(about.due.Add(-fireMargin)) && now.Before(about.due.Add(stuckFor))
 }
 
 // replanned is a later job with another time.

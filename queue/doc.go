@@ -62,7 +62,8 @@
 // is away for longer than its context or, without a deadline, Options.Timeout, but
 // for Wait, which waits for as long as it is let. Cancel, RunNow and Reschedule are compare-and-set against the job as it
 // was found: a job that is removed, or made to run now, in the moment in which its
-// schedule fires or a worker takes it, is removed or runs, once. Wait returns
+// schedule fires or a worker takes it, is removed or runs, once: of a job that is due
+// within 50 ms they wait until its schedule has fired. Wait returns
 // what the stream says, and never what only the word of it says.
 //
 // Events and workers. Events (Watch) are sent only while somebody watches, or by a
