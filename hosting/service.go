@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jetjobs/jetjobs/internal/backoff"
 	"github.com/jetjobs/jetjobs/internal/guard"
 )
 
@@ -66,7 +67,7 @@ func (s *service) run(ctx context.Context) error {
 			st.State, st.Since, st.Error = "restarting", time.Now(), err.Error()
 			st.Restarts++
 		})
-		if !pause(ctx, delay) {
+		if !backoff.Sleep(ctx, delay) {
 			s.ended("stopped", nil)
 			return nil
 		}

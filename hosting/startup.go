@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jetjobs/jetjobs/internal/backoff"
 	"github.com/jetjobs/jetjobs/jobs"
 )
 
@@ -93,7 +94,7 @@ func (r *run) do(ctx context.Context, a *action) error {
 			return fmt.Errorf("hosting: startup action %q: %w", a.name, err)
 		}
 		r.log.Warn("startup action failed; it is tried again", "action", a.name, "attempt", try, "err", err)
-		if !pause(ctx, restarts.Delay(try, rand.Float64)) {
+		if !backoff.Sleep(ctx, restarts.Delay(try, rand.Float64)) {
 			return nil
 		}
 	}
@@ -128,18 +129,6 @@ func (a *action) snapshot() ActionStatus {
 		return ActionStatus{Name: a.name, Priority: a.priority, State: "waiting"}
 	}
 	return a.status
-}
-
-// pause waits for d and reports whether ctx has not ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }
 
 // A hostedJob is a job and how it runs.

@@ -93,7 +93,7 @@ func (e *Election) Run(ctx context.Context) error {
 			continue
 		}
 		failures++
-		if !sleep(ctx, max(e.backoff(failures), minBackoff)) {
+		if !backoff.Sleep(ctx, max(e.backoff(failures), minBackoff)) {
 			return nil
 		}
 	}

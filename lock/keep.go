@@ -8,6 +8,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/jetjobs/jetjobs/internal/backoff"
 )
 
 // A keeper renews leases while somebody works under them.
@@ -70,7 +72,7 @@ func (l *Lease) detach(k *keeper) {
 // after a failure again soon.
 func (l *Lease) renewals(ctx context.Context) {
 	wait := time.Until(l.nextRenewal())
-	for sleep(ctx, wait) {
+	for backoff.Sleep(ctx, wait) {
 		try, cancel := context.WithTimeout(ctx, l.ttl/3)
 		err := l.renew(try)
 		cancel()
@@ -94,19 +96,7 @@ func (l *Lease) nextRenewal() time.Time {
 // watchdog ends the lease when its time is over, while a renewal may be waiting
 // for an answer.
 func (l *Lease) watchdog(ctx context.Context) {
-	for l.err() == nil && sleep(ctx, time.Until(l.Deadline())) {
-	}
-}
-
-// sleep waits for d and reports whether ctx goes on.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return ctx.Err() == nil
+	for l.err() == nil && backoff.Sleep(ctx, time.Until(l.Deadline())) {
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/jetjobs/jetjobs/internal/backoff"
 	"github.com/jetjobs/jetjobs/internal/natstest"
 )
 
@@ -219,7 +220,7 @@ func faults(t *testing.T, e *natstest.Env, seed uint64) {
 			for ctx.Err() == nil {
 				locks.Do(ctx, "x", func(ctx context.Context, fence Fence) error {
 					room.enter(ctx, who, fence)
-					sleep(ctx, patience)
+					backoff.Sleep(ctx, patience)
 					time.Sleep(patience / 4)
 					room.leave(who)
 					return nil
@@ -305,7 +306,7 @@ func (r *replicated) contend(ctx context.Context, who string) {
 			err := locks.Do(ctx, "x", func(ctx context.Context, fence Fence) error {
 				r.room.enter(ctx, who, fence)
 				defer r.room.leave(who)
-				sleep(ctx, 2*time.Millisecond)
+				backoff.Sleep(ctx, 2*time.Millisecond)
 				return nil
 			})
 			if ctx.Err() == nil && err != nil {

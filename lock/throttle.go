@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/jetjobs/jetjobs/internal/backoff"
 )
 
 // A Throttle gives turns: at most so many in any period, over all processes that
@@ -94,7 +96,7 @@ func (t *Throttle) take(ctx context.Context, wait bool) error {
 				return &ThrottledError{Name: t.name, RetryAfter: delay}
 			}
 			n = 0
-			if !sleep(ctx, delay) {
+			if !backoff.Sleep(ctx, delay) {
 				return ctx.Err()
 			}
 		case !errors.Is(err, errConflict) && !transient(err), again(ctx, n, err) != nil:

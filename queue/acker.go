@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/jetjobs/jetjobs/internal/backoff"
 )
 
 // An acker sends acks from a goroutine of its own, many at a time, without
@@ -80,7 +82,7 @@ func (a *acker) run(ctx context.Context) {
 // finish sends and confirms the last acks, after run, until ctx ends.
 func (a *acker) finish(ctx context.Context) {
 	a.send()
-	for !a.c.nc.IsClosed() && !a.flush(ctx) && wait(ctx, flushEvery) {
+	for !a.c.nc.IsClosed() && !a.flush(ctx) && backoff.Sleep(ctx, flushEvery) {
 	}
 }
 
@@ -130,16 +132,4 @@ func (a *acker) flush(ctx context.Context) bool {
 	}
 	a.sent = a.sent[:0]
 	return true
-}
-
-// wait waits, or reports false when ctx ends first.
-func wait(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/jetjobs/jetjobs/internal/backoff"
 	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
@@ -134,7 +135,7 @@ func (c *core) findAtRest(ctx context.Context, token string) (f finding, err err
 			return f, err
 		}
 		f.fired = true // unless it turns out to be stuck: then it is Later still
-		if !wait(ctx, fireMargin/5) {
+		if !backoff.Sleep(ctx, fireMargin/5) {
 			return f, context.Cause(ctx)
 		}
 	}

@@ -19,6 +19,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/jetjobs/jetjobs/internal/backoff"
 )
 
 // A core is a queue of bytes: all of Queue but the type of its values.
@@ -291,12 +293,5 @@ func removedBefore(err *jetstream.APIError) bool {
 // with others, and reports whether there is time for it.
 func pause(ctx context.Context, try int) bool {
 	d := min(time.Second, 5*time.Millisecond<<min(try, 10))
-	timer := time.NewTimer(d/2 + rand.N(d/2))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
+	return backoff.Sleep(ctx, d/2+rand.N(d/2))
 }

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/jetjobs/jetjobs/internal/backoff"
 	"github.com/jetjobs/jetjobs/internal/guard"
 	"github.com/jetjobs/jetjobs/internal/tracing"
 	"github.com/jetjobs/jetjobs/jobs"
@@ -64,7 +65,7 @@ func (x *executor) execute(d *delivery, slot *string, processed func(error)) {
 			return
 		}
 		defer x.c.lastChance.Store(false)
-		wait(d.ctx, quarantine)
+		backoff.Sleep(d.ctx, quarantine)
 	}
 	ctx, cancel := x.context(d)
 	d.run.ctx = ctx

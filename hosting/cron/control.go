@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/jetjobs/jetjobs/internal/backoff"
 	"github.com/jetjobs/jetjobs/lock"
 	"github.com/jetjobs/jetjobs/queue"
 )
@@ -184,7 +185,7 @@ func (f *Fleet) change(ctx context.Context, what, name string, do func(schedule,
 				err = f.write(ctx, &s, st)
 			}
 		}
-		if errors.Is(err, errMoved) && sleep(ctx, 10*time.Millisecond) {
+		if errors.Is(err, errMoved) && backoff.Sleep(ctx, 10*time.Millisecond) {
 			continue
 		}
 		if err != nil {
@@ -210,16 +211,4 @@ func (f *Fleet) find(ctx context.Context, name string) (schedule, *queue.Queue[t
 		return s, q, err
 	}
 	return schedule{}, nil, ErrNotFound
-}
-
-// sleep waits for d and reports whether ctx has not ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/jetjobs/jetjobs/internal/backoff"
 	"github.com/jetjobs/jetjobs/jobs"
 	"github.com/jetjobs/jetjobs/lock"
 	"github.com/jetjobs/jetjobs/queue"
@@ -210,7 +211,7 @@ func (f *Fleet) work(ctx context.Context, j *fleetJob, q *queue.Queue[tick]) err
 		}
 		f.log.Warn("occurrences are not taken; it is tried again", "job", j.name, "err", err)
 		for opened := false; !opened; failures++ {
-			if !sleep(ctx, retries.Delay(failures, rand.Float64)) {
+			if !backoff.Sleep(ctx, retries.Delay(failures, rand.Float64)) {
 				return nil
 			}
 			f.forget(j.name)

@@ -18,6 +18,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
+	"github.com/jetjobs/jetjobs/internal/backoff"
 	"github.com/jetjobs/jetjobs/internal/natstest"
 	"github.com/jetjobs/jetjobs/jobs"
 	"github.com/jetjobs/jetjobs/queue"
@@ -54,7 +55,7 @@ func (h *host) run() *host {
 	group.Go(func() {
 		for ctx.Err() == nil {
 			if h.RunContinuous(ctx) != nil {
-				sleep(ctx, time.Second)
+				backoff.Sleep(ctx, time.Second)
 			}
 		}
 	})

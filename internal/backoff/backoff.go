@@ -1,11 +1,13 @@
 // SPDX-FileCopyrightText: The jetjobs authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package backoff computes how long to wait after the n-th failure. It is a pure function of its
-// arguments, randomness included, so that its users test their waiting and not their luck.
+// Package backoff computes how long to wait after the n-th failure, and waits. What it computes
+// is a pure function of its arguments, randomness included, so that its users test their waiting and
+// not their luck.
 package backoff
 
 import (
+	"context"
 	"math"
 	"time"
 )
@@ -58,4 +60,16 @@ func clampUnit(f float64) float64 {
 		return min(f, 1)
 	}
 	return 0
+}
+
+// Sleep waits for d and reports whether ctx goes on.
+func Sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return ctx.Err() == nil
+	}
 }
