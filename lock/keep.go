@@ -113,7 +113,10 @@ func (c leaseContext) Err() error {
 		return err
 	}
 	for _, l := range c.leases {
-		l.err()
+		if l.err() != nil {
+			<-c.Context.Done() // in a moment, if another goroutine has ended the lease just now
+			break
+		}
 	}
 	return c.Context.Err()
 }

@@ -6,6 +6,7 @@ package lock
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -91,6 +92,25 @@ func TestAContextAsksTheClockBeforeItsTimersRun(t *testing.T) {
 		require.ErrorIs(t, context.Cause(work), ErrLost)
 		<-child.Done()
 		require.ErrorIs(t, context.Cause(child), ErrLost)
+	})
+}
+
+// Another goroutine has found that the time is over, and has not come to the end of
+// the context.
+func TestAContextDoesNotOutliveItsLeaseForAMoment(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		lease := acquire(t, openLocks(t, e.JetStream(), Options{}), "x")
+		inner, cancel := context.WithCancelCause(t.Context())
+		work := leaseContext{inner, Leases{lease}}
+		lease.mu.Lock()
+		lease.end = ErrLost
+		lease.mu.Unlock()
+		said := make(chan error, 1)
+		go func() { said <- work.Err() }()
+		synctest.Wait()
+		require.Empty(t, said, "it says nothing until the context has ended")
+		cancel(ErrLost)
+		require.ErrorIs(t, <-said, context.Canceled)
 	})
 }
 
