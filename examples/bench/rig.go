@@ -53,10 +53,22 @@ func newRig(ctx context.Context, cfg config) (*rig, error) {
 	if r.js, err = r.connect(); err == nil {
 		err = cfg.checkServer(r.conn().MaxPayload(), r.js.StreamNames(ctx))
 	}
+	if err == nil {
+		err = r.anchor(ctx)
+	}
 	if err != nil {
 		return nil, errors.Join(err, r.close())
 	}
 	return r, nil
+}
+
+// anchor makes a stream that stays until the end: with the last stream of an account
+// the server removes its directory, perhaps just as the next one is made (2.15.2).
+func (r *rig) anchor(ctx context.Context) error {
+	name := r.cfg.queue + "-anchor"
+	r.streams = append(r.streams, name)
+	_, err := r.js.CreateStream(ctx, jetstream.StreamConfig{Name: name, Subjects: []string{name}})
+	return err
 }
 
 func (r *rig) conn() *nats.Conn { return r.conns[0] }
