@@ -24,10 +24,12 @@ func TestAcquireWaitsForTheRelease(t *testing.T) {
 		a, b := two(t, e)
 		lease := acquire(t, a, "x")
 		_, stop := lease.Keep(t.Context())
-		time.AfterFunc(time.Hour, func() { stop(); release(t, lease) })
+		time.AfterFunc(time.Hour, stop)
+		released := releaseAfter(t, time.Hour, lease)
 		began := time.Now()
 		acquire(t, b, "x")
 		require.Less(t, time.Since(began)-time.Hour, 50*time.Millisecond)
+		released()
 	})
 }
 

@@ -51,6 +51,15 @@ func release(t testing.TB, l interface{ Release(context.Context) error }) {
 	require.NoError(t, l.Release(context.Background()))
 }
 
+// releaseAfter releases l in a while. What it returns waits until the server has
+// answered, which is after somebody else may have the lock.
+func releaseAfter(t testing.TB, d time.Duration, l interface{ Release(context.Context) error }) (wait func()) {
+	t.Helper()
+	released := make(chan struct{})
+	time.AfterFunc(d, func() { release(t, l); close(released) })
+	return func() { <-released }
+}
+
 // requireHeldBy fails unless the lock is held by owner for somebody who tries.
 func requireHeldBy(t testing.TB, l *Locker, name, owner string) {
 	t.Helper()

@@ -46,8 +46,9 @@ func TestAJobWhoseLockIsHeldIsCancelledAndSaysByWhom(t *testing.T) {
 		require.Equal(t, `lock "x": acquire: held by b since 2000-01-01T00:00:00Z`, result.Message())
 		require.ErrorIs(t, result.Err(), context.Canceled)
 
-		time.AfterFunc(time.Minute, func() { release(t, lease) })
+		released := releaseAfter(t, time.Minute, lease)
 		require.True(t, NewJob(a, "x", ran, Wait(time.Hour)).Run(t.Context()).Succeeded())
+		released()
 	})
 }
 

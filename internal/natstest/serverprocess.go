@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -113,6 +114,10 @@ func runServer(args []string) {
 	srv.Close()
 }
 
+// givenAddrs are those that freeAddr has returned: they are free until somebody
+// begins to listen, and one server needs several.
+var givenAddrs sync.Map
+
 // freeAddr is an address on loopback that nothing listens on. Its port is below
 // the range that systems take outgoing ports from: a client that reconnects to
 // a server that is down would sooner or later get that very port for its own
@@ -121,8 +126,11 @@ func freeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(10_000+rand.IntN(20_000))))
-		if err == nil {
-			require.NoError(t, l.Close())
+		if err != nil {
+			continue
+		}
+		require.NoError(t, l.Close())
+		if _, given := givenAddrs.LoadOrStore(l.Addr().String(), true); !given {
 			return l.Addr().String()
 		}
 	}
