@@ -216,24 +216,30 @@ func TestWorkerOnAClosedConnectionEndsAtOnce(t *testing.T) {
 // No pull is open while all slots are busy, so the server tells nobody that the
 // queue is gone. The worker finds it out when it asks for more.
 func TestBusyWorkerEndsWhenTheQueueIsDeleted(t *testing.T) {
-	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-		defer cancel()
-		ended := make(chan error, 1)
-		started := make(chan bool)
-		go func() {
-			ended <- NewJob(q, func(context.Context, *Entry[string]) error {
-				started <- true
-				time.Sleep(10 * time.Second)
-				return nil
-			}, JobOptions{}).RunContinuous(ctx)
-		}()
-		enqueue(t, q, "v")
-		<-started
-		time.Sleep(time.Second)
-		require.NoError(t, q.Delete(t.Context()))
-		require.ErrorIs(t, <-ended, errConsumerDeleted)
-	})
+	for _, retain := range []time.Duration{0, time.Hour} { // with one there is a record to be stored, and nowhere to store it
+		t.Run(retain.String(), func(t *testing.T) {
+			bubble(t, Options{Retain: retain}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				ended := make(chan error, 1)
+				started := make(chan bool)
+				go func() {
+					ended <- NewJob(q, func(context.Context, *Entry[string]) error {
+						started <- true
+						time.Sleep(10 * time.Second)
+						return nil
+					}, JobOptions{}).RunContinuous(ctx)
+				}()
+				enqueue(t, q, "v")
+				<-started
+				began := time.Now()
+				time.Sleep(time.Second)
+				require.NoError(t, q.Delete(t.Context()))
+				require.ErrorIs(t, <-ended, errConsumerDeleted)
+				require.Less(t, time.Since(began), 15*time.Second, "the handler took 10 s")
+			})
+		})
+	}
 }
 
 // The answer to a retry's move is lost, and before the move is sent again another

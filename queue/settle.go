@@ -232,6 +232,13 @@ func (c *core) move(ctx context.Context, d *delivery, m *nats.Msg) error {
 			if findErr == nil && (last == nil || last.Seq != d.seq) {
 				return nil
 			}
+		case errors.Is(err, nats.ErrNoResponders): // the stream has no leader, or was deleted
+			one, cancel := context.WithTimeout(ctx, oneTry)
+			_, findErr := c.find(one, d.token)
+			cancel()
+			if goneForGood(findErr) {
+				return findErr
+			}
 		case !errors.Is(err, errUnanswered) && !outOfOrder(err):
 			return err
 		}

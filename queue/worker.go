@@ -5,6 +5,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -89,6 +90,10 @@ func (w *worker) run(ctx context.Context) (int, error) {
 		w.slots.Go(w.slot)
 	}
 	err = w.watch(ctx)
+	if errors.Is(err, errConsumerDeleted) {
+		// What was done is told as well as may be; nothing is there that would keep it.
+		defer time.AfterFunc(settleGrace, abandon).Stop()
+	}
 
 	stopped()
 	ended := make(chan struct{})
