@@ -33,7 +33,7 @@ func pipeline(ctx context.Context, r *rig, by string) (s sample, err error) {
 					_, err := sys.enqueue(ctx, n, how{})
 					return err
 				})
-				return errors.Join(err, done.wait(ctx))
+				return errors.Join(err, done.wait(ctx), r.emptied(ctx, sys))
 			})
 		})
 		return err

@@ -168,13 +168,35 @@ func (t *tally) wait(ctx context.Context) error {
 	}
 }
 
-// drain works until so many jobs are done.
+// drain works until so many jobs are done, and the server has taken them all away:
+// that it has read an acknowledgement is not the end of its work.
 func (r *rig) drain(ctx context.Context, s system, slots, n int) error {
 	t := r.count(n)
 	return during(ctx, s, slots, func(n int) error {
 		t.add(n)
 		return nil
-	}, t.wait)
+	}, func(ctx context.Context) error {
+		if err := t.wait(ctx); err != nil {
+			return err
+		}
+		return r.emptied(ctx, s)
+	})
+}
+
+// emptied waits until nothing is left of any job.
+func (r *rig) emptied(ctx context.Context, s system) error {
+	for {
+		stream, err := r.js.Stream(ctx, s.stream())
+		if err != nil {
+			return err
+		}
+		if stream.CachedInfo().State.Msgs == 0 {
+			return nil
+		}
+		if err := sleep(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // sleep waits, unless ctx ends.

@@ -21,7 +21,7 @@ type rawSystem struct {
 	setup     setup
 	text      text
 	js        jetstream.JetStream
-	stream    string
+	name      string               // of the stream
 	consumers []jetstream.Consumer // one for each priority
 
 	subjects bool // each job has its own
@@ -63,7 +63,7 @@ func (r *rig) model(ctx context.Context, name string, priorities int) (m model, 
 
 // openRaw makes a stream and consumers after a model.
 func (r *rig) openRaw(ctx context.Context, name, by string, setup setup, m model) (system, error) {
-	s := &rawSystem{setup: setup, text: r.text, js: r.js, stream: name, subjects: by == bySubjects, decode: by == byJSON}
+	s := &rawSystem{setup: setup, text: r.text, js: r.js, name: name, subjects: by == bySubjects, decode: by == byJSON}
 	m.stream.Name, m.stream.Subjects = name, []string{name + ".>"}
 	r.streams = append(r.streams, name) // before it is made, as in openQueue
 	if _, err := r.js.CreateStream(ctx, m.stream); err != nil {
@@ -84,7 +84,7 @@ func (s *rawSystem) over(ctx context.Context, js jetstream.JetStream) (system, e
 	other := *s
 	other.js, other.consumers = js, nil
 	for _, c := range s.consumers {
-		consumer, err := js.Consumer(ctx, s.stream, c.CachedInfo().Name)
+		consumer, err := js.Consumer(ctx, s.name, c.CachedInfo().Name)
 		if err != nil {
 			return nil, err
 		}
@@ -93,8 +93,10 @@ func (s *rawSystem) over(ctx context.Context, js jetstream.JetStream) (system, e
 	return &other, nil
 }
 
+func (s *rawSystem) stream() string { return s.name }
+
 func (s *rawSystem) subject(state string, priority int, job string) string {
-	return s.stream + "." + state + "." + strconv.Itoa(priority) + "." + job
+	return s.name + "." + state + "." + strconv.Itoa(priority) + "." + job
 }
 
 // jobSubject is where a job is sent to be worked on. A name of its own is as long

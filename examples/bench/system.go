@@ -28,6 +28,9 @@ type system interface {
 	// after retryDelay.
 	work(ctx context.Context, slots int, handle handler) error
 
+	// stream is where the jobs are: one that is done and not retained is gone.
+	stream() string
+
 	// over is the same system on another connection.
 	over(ctx context.Context, js jetstream.JetStream) (system, error)
 }
@@ -83,6 +86,8 @@ func (s *queueSystem) work(ctx context.Context, slots int, handle handler) error
 		return handle(number(e.Value))
 	}, queue.JobOptions{Concurrency: slots}).RunContinuous(ctx)
 }
+
+func (s *queueSystem) stream() string { return "jobs_q_" + s.q.Name() }
 
 func (s *queueSystem) over(ctx context.Context, js jetstream.JetStream) (system, error) {
 	return s.rig.openQueue(ctx, js, s.q.Name(), s.setup)
