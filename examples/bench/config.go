@@ -33,6 +33,7 @@ type config struct {
 	workloads   []workload
 	rounds      int
 	json        bool
+	plain       bool
 	quick, long bool
 }
 
@@ -55,6 +56,7 @@ func readConfig(args []string) (config, error) {
 	flags.IntVar(&c.replicas, "replicas", 1, "copies of each stream: 1, 3 or 5")
 	names := flags.String("workload", "all", "names or their first words, comma-separated")
 	flags.IntVar(&c.rounds, "rounds", 3, "turns of each system; slow workloads take fewer")
+	flags.BoolVar(&c.plain, "plain", false, "the queue hands payloads on as they are, without JSON, as raw does")
 	flags.BoolVar(&c.json, "json", false, "print JSON, with every sample")
 	flags.BoolVar(&c.quick, "quick", false, "a few seconds, to see that it works: figures mean nothing")
 	flags.BoolVar(&c.long, "long", false, "longer turns, and a million waiting jobs")
@@ -143,7 +145,7 @@ func (c *config) checkServer(maxPayload int64, streams jetstream.StreamNameListe
 		return fmt.Errorf("%w: -payload is %d: want at most %d, which is all that the server takes", errRefused, c.payload, maxPayload)
 	}
 	for name := range streams.Name() {
-		if name == "jobs_q_"+c.queue || strings.HasPrefix(name, "jobs_q_"+c.queue+"-") || strings.HasPrefix(name, c.queue+"-raw-") {
+		if name == "jobs_q_"+c.queue || strings.HasPrefix(name, "jobs_q_"+c.queue+"-") || strings.HasPrefix(name, c.queue+"-raw-") || name == c.queue+"-anchor" {
 			return fmt.Errorf("%w: -queue is %q: the server has a stream %s already, and what is there is not touched; want another name, or leave -queue out", errRefused, c.queue, name)
 		}
 	}

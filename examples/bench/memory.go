@@ -39,7 +39,7 @@ func memoryRetained(ctx context.Context, r *rig, by string) (sample, error) {
 		if err := r.fill(ctx, sys, n); err != nil {
 			return err
 		}
-		return r.drain(ctx, sys, r.cfg.concurrency, n)
+		return r.workOff(ctx, sys, r.cfg.concurrency, n)
 	})
 }
 

@@ -158,6 +158,12 @@ func during(ctx context.Context, s system, slots int, handle handler, body func(
 	return errors.Join(err, failed)
 }
 
+// did is a handler that counts.
+func (t *tally) did(n int) error {
+	t.add(n)
+	return nil
+}
+
 // wait waits until all are counted.
 func (t *tally) wait(ctx context.Context) error {
 	select {
@@ -168,14 +174,17 @@ func (t *tally) wait(ctx context.Context) error {
 	}
 }
 
-// drain works until so many jobs are done, and the server has taken them all away:
-// that it has read an acknowledgement is not the end of its work.
+// workOff works until so many jobs are done.
+func (r *rig) workOff(ctx context.Context, s system, slots, n int) error {
+	t := r.count(n)
+	return during(ctx, s, slots, t.did, t.wait)
+}
+
+// drain is workOff, and waits until the server has taken the jobs away: that it has
+// read an acknowledgement is not the end of its work.
 func (r *rig) drain(ctx context.Context, s system, slots, n int) error {
 	t := r.count(n)
-	return during(ctx, s, slots, func(n int) error {
-		t.add(n)
-		return nil
-	}, func(ctx context.Context) error {
+	return during(ctx, s, slots, t.did, func(ctx context.Context) error {
 		if err := t.wait(ctx); err != nil {
 			return err
 		}

@@ -145,6 +145,7 @@ func (r *rig) openQueue(ctx context.Context, js jetstream.JetStream, name string
 		Priorities: s.priorities,
 		Retain:     s.retain,
 		Backoff:    func(int) time.Duration { return retryDelay },
+		Codec:      r.cfg.codec(),
 		Logger:     r.log,
 	})
 	return &queueSystem{rig: r, setup: s, q: q}, err

@@ -93,6 +93,23 @@ func (s *queueSystem) over(ctx context.Context, js jetstream.JetStream) (system,
 	return s.rig.openQueue(ctx, js, s.q.Name(), s.setup)
 }
 
+// codec is how the queue encodes payloads.
+func (c config) codec() queue.Codec {
+	if c.plain {
+		return plainText{}
+	}
+	return queue.JSON
+}
+
+type plainText struct{}
+
+func (plainText) Marshal(v any) ([]byte, error) { return []byte(v.(string)), nil }
+
+func (plainText) Unmarshal(data []byte, v any) error {
+	*v.(*string) = string(data)
+	return nil
+}
+
 // text makes the payload of a job: its number, and as much behind it as makes it
 // so many bytes of JSON.
 type text string
