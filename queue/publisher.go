@@ -17,8 +17,9 @@ import (
 // A publisher sends messages to the stream, and gives each caller the server's
 // answer. It is what a request of nats.go does, with places that are used again
 // instead of a channel, a timer and two contexts for each call: from 64 callers
-// that is 4.6 µs of client CPU a job in place of 7.6, and as the server has the
-// other core, 1.2 times the rate (nats.go 1.55, two cores).
+// that is 6.0 µs of client CPU an enqueued job in place of 7.7, 8 allocations in place
+// of 17, and, as the server has the other core, 1.2 times the rate (nats.go 1.55, two
+// cores; go test -bench Enqueue$).
 type publisher struct {
 	nc *nats.Conn
 
