@@ -32,8 +32,8 @@ type publisher struct {
 // A place is where one call waits for its answer, and the next one after it.
 type place struct {
 	number  int
-	use     int    // grows when a call gives up: an answer to an earlier use comes too late
-	reply   string // where answers to this use go
+	use     uint64 // grows when a call got no ack: what comes for it later is no other call's
+	reply   string // where answers to this use go: the same for many calls, as the server finds known subjects faster
 	waiting bool
 	answer  *nats.Msg
 	told    chan struct{} // that there is an answer, or will be none; has room for it
@@ -98,7 +98,8 @@ func (p *publisher) take() (*place, error) {
 }
 
 func (p *publisher) nameLocked(here *place) {
-	here.reply = p.inbox + "." + strconv.Itoa(here.number) + "." + strconv.Itoa(here.use)
+	here.use++
+	here.reply = p.inbox + "." + strconv.Itoa(here.number) + "." + strconv.FormatUint(here.use, 10)
 }
 
 // listenLocked subscribes to the answers, for as long as the connection lives.
@@ -143,20 +144,20 @@ func (p *publisher) hear(m *nats.Msg) {
 	}
 }
 
-// leave frees a place, and returns the answer if it has come.
+// leave frees a place, and returns the answer if it has come. Only after an ack, of
+// which there is one for each message, its name is used again: after anything else
+// the ack may be still to come.
 func (p *publisher) leave(here *place) (answer *nats.Msg) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if here.waiting { // in vain
-		here.waiting = false
-		here.use++
-		p.nameLocked(here)
-	}
+	here.waiting = false
 	select {
 	case <-here.told: // in the moment in which the call gave up
 	default:
 	}
-	answer, here.answer = here.answer, nil
+	if answer, here.answer = here.answer, nil; answer == nil || !isPlainAck(answer.Data) {
+		p.nameLocked(here)
+	}
 	p.free = append(p.free, here)
 	return answer
 }

@@ -29,7 +29,7 @@ func TestAnswerToAnEarlierCallIsTakenByNoOther(t *testing.T) {
 				late = m // answered only when the place is another call's
 				return
 			}
-			require.NoError(t, late.Respond([]byte("first")))
+			require.NoError(t, late.Respond([]byte(`{"stream":"jobs_q_x","seq":1}`)))
 			require.NoError(t, m.Respond([]byte("second")))
 			require.NoError(t, m.Respond([]byte("second, again")))
 		})
