@@ -166,14 +166,14 @@ const pullInAdvance = 4096
 func (s *rawSystem) work(ctx context.Context, slots int, handle handler) error {
 	pull, buffer := pullInAdvance, pullInAdvance
 	if s.setup.advance > 0 {
-		pull, buffer = max(s.setup.advance, 2), 0 // Consume has a buffer of its own
+		pull, buffer = max(s.setup.advance, 2), len(s.consumers) // Consume has a buffer of its own
 	}
 	messages := make(chan jetstream.Msg, buffer)
 	failed := make(chan error, slots)
 	var working sync.WaitGroup
 	for range slots {
 		working.Go(func() {
-			for m := range messages {
+			for m := <-messages; m != nil; m = <-messages {
 				if err := s.do(ctx, m, handle); err != nil {
 					select {
 					case failed <- err:
@@ -184,7 +184,9 @@ func (s *rawSystem) work(ctx context.Context, slots int, handle handler) error {
 		})
 	}
 	err := s.consume(ctx, pull, messages)
-	close(messages)
+	for range slots {
+		messages <- nil // not closed: a consumer may hand over its last one after it says that it is
+	}
 	working.Wait()
 	select {
 	case first := <-failed:

@@ -106,7 +106,11 @@ func (r *rig) close() error {
 func (r *rig) remove(ctx context.Context, n int) error {
 	var errs []error
 	for _, stream := range r.streams[n:] {
-		if err := r.js.DeleteStream(ctx, stream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		err := r.js.DeleteStream(ctx, stream)
+		if errors.Is(err, jetstream.ErrStreamNotFound) && sleep(ctx, 100*time.Millisecond) == nil {
+			err = r.js.DeleteStream(ctx, stream) // an interrupted request may have made it in between
+		}
+		if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			errs = append(errs, fmt.Errorf("stream %s is left on the server: %w; run: nats stream rm %s", stream, err, stream))
 		}
 	}
