@@ -67,3 +67,14 @@ func TestRealTimeMayFollowABubbleAndGoBeforeOne(t *testing.T) {
 	}
 	require.NoError(t, e.Connect().Flush())
 }
+
+func TestBubbleOutlivesWhatStillSleeps(t *testing.T) {
+	woke := false
+	Bubble(t, func(*testing.T) {
+		go func() {
+			time.Sleep(10 * time.Millisecond) // as a server's flusher does
+			woke = true
+		}()
+	})
+	require.True(t, woke)
+}
