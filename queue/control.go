@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"reflect"
 	"strings"
 	"time"
 
@@ -83,18 +85,24 @@ func (q *Queue[T]) SetMaxRunning(ctx context.Context, n int) error {
 	return nil
 }
 
-// editWorker changes the consumer of a priority. The server has no
-// compare-and-set for this; of two edits at once one may be lost.
+// editWorker changes the consumer of a priority, unless it is so already: a user
+// that may not change it can go on. The server has no compare-and-set for this; of
+// two edits at once one may be lost.
 func (c *core) editWorker(ctx context.Context, p int, edit func(*jetstream.ConsumerConfig)) error {
 	consumer, err := c.js.Consumer(ctx, c.names.stream, c.names.worker(p))
 	if err != nil {
 		return err
 	}
-	config := consumer.CachedInfo().Config
+	was := consumer.CachedInfo().Config
+	config := was
+	config.Metadata = maps.Clone(was.Metadata)
 	if config.Metadata == nil {
 		config.Metadata = map[string]string{}
 	}
 	edit(&config)
+	if reflect.DeepEqual(config, was) {
+		return nil
+	}
 	_, err = c.js.UpdateConsumer(ctx, c.names.stream, config)
 	return err
 }

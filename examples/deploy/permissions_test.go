@@ -25,7 +25,7 @@ import (
 // for whether and where it listens and keeps its data.
 func startServer(t *testing.T, listen bool) *server.Server {
 	t.Helper()
-	for _, name := range []string{"PRODUCER", "WORKER", "OBSERVER", "OPERATOR"} {
+	for _, name := range []string{"PRODUCER", "WORKER", "SCHEDULER", "OBSERVER", "OPERATOR"} {
 		t.Setenv(name+"_PASSWORD", "secret-of-"+name)
 	}
 	t.Setenv("SERVER_NAME", "nats-1")
@@ -33,7 +33,7 @@ func startServer(t *testing.T, listen bool) *server.Server {
 	require.NoError(t, err)
 	require.Len(t, opts.Routes, 3)
 	require.Equal(t, "/data", opts.StoreDir)
-	require.Len(t, opts.Users, 4)
+	require.Len(t, opts.Users, 5)
 	opts.Cluster, opts.Routes = server.ClusterOpts{}, nil
 	opts.DontListen, opts.Host, opts.Port = !listen, "127.0.0.1", server.RANDOM_PORT
 	opts.HTTPPort, opts.StoreDir, opts.NoSigs = 0, t.TempDir(), true
@@ -144,6 +144,11 @@ func TestEachUserMayDoItsWorkAndNoMore(t *testing.T) {
 		for _, u := range []*user{who, worker, producer} {
 			u.requireClean(t)
 		}
+	}
+
+	for _, who := range []*user{producer, worker, observer, operator} {
+		await(t, who.open(t), worker.open(t), jobs)
+		who.requireClean(t)
 	}
 
 	operate(t, made)
@@ -261,6 +266,28 @@ func observe(t *testing.T, seen, worked, produced *queue.Queue[string]) {
 	_, err = seen.Stats(ctx)
 	require.NoError(t, err)
 	close(release)
+	stop()
+	require.NoError(t, <-ended)
+}
+
+// await waits for the end of a job.
+func await(t *testing.T, waiting, worked, produced *queue.Queue[string]) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	id := "awaited-" + rand.Text()
+	_, err := produced.Enqueue(ctx, anEmail, queue.ID(id), queue.Retain(time.Hour))
+	require.NoError(t, err)
+	working, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- queue.NewJob(worked, func(_ context.Context, e *queue.Entry[string]) error {
+			return e.SetResult("sent")
+		}, queue.JobOptions{}).RunContinuous(working)
+	}()
+	result, err := queue.Wait[string](ctx, waiting, id)
+	require.NoError(t, err)
+	require.Equal(t, "sent", result)
 	stop()
 	require.NoError(t, <-ended)
 }

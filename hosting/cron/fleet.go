@@ -130,6 +130,18 @@ func (f *Fleet) Name() string {
 // Run is RunContinuous as a jobs.Job.
 func (f *Fleet) Run(ctx context.Context) jobs.Result { return jobs.FromError(f.RunContinuous(ctx)) }
 
+// Prepare creates the queues of the jobs that were added, as RunContinuous does,
+// and runs nothing: for a step of a deployment with the permissions of an
+// operator, so that hosts need none to create. It may be repeated.
+func (f *Fleet) Prepare(ctx context.Context) error {
+	for _, j := range f.jobs {
+		if _, err := f.queue(ctx, j.name, j.def); err != nil {
+			return fmt.Errorf("cron: prepare %q: %w", j.name, err)
+		}
+	}
+	return nil
+}
+
 // RunContinuous registers the jobs, takes part in the election of the host that
 // plans the ticks, and works on what is due, until ctx ends. Then it resigns, and
 // what runs has the Grace of the jobs.Runner or host, as with a queue.Job. The

@@ -127,6 +127,33 @@ func TestOneOfManyHostsRunsEachTickInTime(t *testing.T) {
 	})
 }
 
+func TestPrepareCreatesTheQueuesAndRunsNothing(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		var ran diary
+		h := openHost(t, e.JetStream(), "h", FleetOptions{}).add("@every 1s", "report", ran.job(), FleetJobOptions{})
+		for range 2 {
+			require.NoError(t, h.Prepare(t.Context()))
+		}
+		_, err := queue.Open[tick](t.Context(), e.JetStream(), queueOf("report"), queue.Options{MustExist: true, MaxRunning: 1, Logger: silent})
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		require.Zero(t, ran.count())
+		all, err := h.List(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, all, "nobody has registered it")
+
+		h.run()
+		time.Sleep(time.Minute)
+		require.Positive(t, ran.count())
+		h.stop()
+		require.NoError(t, e.JetStream().DeleteStream(t.Context(), "jobs_q_cron-report"))
+		_, err = e.JetStream().CreateStream(t.Context(), jetstream.StreamConfig{Name: "jobs_q_cron-report", Subjects: []string{"x"}})
+		require.NoError(t, err)
+		again := openHost(t, e.JetStream(), "again", FleetOptions{}).add("@every 1s", "report", ran.job(), FleetJobOptions{})
+		require.ErrorContains(t, again.Prepare(t.Context()), `cron: prepare "report": `)
+	})
+}
+
 func TestNewLeaderPlansWhatWasDueMeanwhile(t *testing.T) {
 	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
 		var d diary
