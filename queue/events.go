@@ -59,25 +59,46 @@ const (
 // look at a number.
 type teller struct {
 	c     *core
-	once  sync.Once
+	mu    sync.Mutex         // guards sub
+	sub   *nats.Subscription // to those who watch; nil before the first call
+	heeds atomic.Bool        // whether there is one
 	since atomic.Int64 // when it began to listen for watchers, in Unix nanoseconds; 0: not yet
 	until atomic.Int64 // when the last watcher counts as gone, in the same
 }
 
-// heed listens for watchers, from the first call on and for as long as the
-// connection lives.
+// heed listens for watchers, from the first call on until close, or for as long
+// as the connection lives.
 func (t *teller) heed() {
-	t.once.Do(func() {
-		_, err := t.c.nc.Subscribe(t.c.names.control(watchVerb), func(m *nats.Msg) {
-			t.until.Store(time.Now().Add(heardFor).UnixNano())
-			_ = m.Respond(nil)
-		})
-		if err != nil {
-			t.c.log.Debug("nobody can watch", "err", err)
-			return
-		}
-		t.since.Store(time.Now().UnixNano())
+	if t.heeds.Load() {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sub != nil {
+		return
+	}
+	sub, err := t.c.nc.Subscribe(t.c.names.control(watchVerb), func(m *nats.Msg) {
+		t.until.Store(time.Now().Add(heardFor).UnixNano())
+		_ = m.Respond(nil)
 	})
+	if err != nil {
+		t.c.log.Debug("nobody can watch", "err", err)
+		return
+	}
+	t.sub = sub
+	t.since.Store(time.Now().UnixNano())
+	t.heeds.Store(true)
+}
+
+func (t *teller) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sub == nil {
+		return
+	}
+	_ = t.sub.Unsubscribe() // fails if the connection is closed, which has ended it
+	t.sub = nil
+	t.heeds.Store(false)
 }
 
 // watched reports whether somebody watches.

@@ -23,8 +23,9 @@ import (
 type publisher struct {
 	nc *nats.Conn
 
-	mu    sync.Mutex // guards the rest, and the places
-	inbox string     // answers come to inbox.<place>.<use>; empty before the first call
+	mu    sync.Mutex         // guards the rest, and the places
+	sub   *nats.Subscription // to the answers; nil before the first call
+	inbox string             // answers come to inbox.<place>.<use>
 	all   []*place
 	free  []*place
 }
@@ -79,7 +80,7 @@ func (p *publisher) publish(ctx context.Context, m *nats.Msg, limit time.Duratio
 func (p *publisher) take() (*place, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.inbox == "" {
+	if p.sub == nil {
 		if err := p.listenLocked(); err != nil {
 			return nil, err
 		}
@@ -102,7 +103,8 @@ func (p *publisher) nameLocked(here *place) {
 	here.reply = p.inbox + "." + strconv.Itoa(here.number) + "." + strconv.FormatUint(here.use, 10)
 }
 
-// listenLocked subscribes to the answers, for as long as the connection lives.
+// listenLocked subscribes to the answers, until close or for as long as the
+// connection lives.
 func (p *publisher) listenLocked() error {
 	inbox := p.nc.NewInbox()
 	sub, err := p.nc.Subscribe(inbox+".*.*", p.hear)
@@ -112,15 +114,29 @@ func (p *publisher) listenLocked() error {
 	if err := sub.SetPendingLimits(-1, -1); err != nil { // what comes was asked for
 		return fmt.Errorf("listen for answers: %w", err)
 	}
-	sub.SetClosedHandler(func(string) { p.end() })
-	p.inbox = inbox
+	sub.SetClosedHandler(func(string) { p.end(sub) })
+	p.sub, p.inbox = sub, inbox
 	return nil
 }
 
-// end tells all who wait that the connection is closed.
-func (p *publisher) end() {
+// close gives the subscription back, unless a call waits for its answer.
+func (p *publisher) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.sub == nil || len(p.free) < len(p.all) {
+		return
+	}
+	_ = p.sub.Unsubscribe() // fails if the connection is closed, which has ended it
+	p.sub, p.all, p.free = nil, nil, nil
+}
+
+// end tells all who wait that the connection is closed.
+func (p *publisher) end(sub *nats.Subscription) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sub != sub {
+		return
+	}
 	for _, here := range p.all {
 		if here.waiting {
 			here.waiting = false

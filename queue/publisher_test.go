@@ -9,9 +9,11 @@ import (
 	"math/rand/v2"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jetjobs/jetjobs/internal/natstest"
@@ -86,4 +88,41 @@ func TestManyCallsGetTheirOwnAnswers(t *testing.T) {
 	group.Wait()
 	require.LessOrEqual(t, len(p.all), callers)
 	require.Len(t, p.free, len(p.all))
+}
+
+func TestCloseGivesBackTheSubscriptions(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, e *natstest.Env, _ *Queue[string]) {
+		nc := e.Connect()
+		js, err := jetstream.New(nc)
+		require.NoError(t, err)
+		q := openOn(t, js, Options{})
+		_, err = q.Stats(t.Context()) // nats.go's own subscription to answers
+		require.NoError(t, err)
+		before := nc.NumSubscriptions()
+		q.Close() // before it was used
+		for range 3 {
+			enqueue(t, q, "v")
+			dequeue(t, q)
+			require.Greater(t, nc.NumSubscriptions(), before)
+			q.Close()
+			q.Close()
+			synctest.Wait()
+			require.Equal(t, before, nc.NumSubscriptions())
+		}
+
+		var calls sync.WaitGroup
+		for range 8 {
+			calls.Go(func() {
+				for range 200 {
+					_, err := q.Enqueue(t.Context(), "v")
+					require.NoError(t, err, "one that is in use stays")
+				}
+			})
+		}
+		for range 200 {
+			q.Close()
+		}
+		calls.Wait()
+		requireStats(t, q, Stats{Waiting: 1600, Running: 3})
+	})
 }

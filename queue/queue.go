@@ -12,9 +12,18 @@ import (
 )
 
 // A Queue is a durable queue of jobs with values of type T. Its methods may be
-// called concurrently. It needs no closing; it lives as long as its connection, on
-// which it holds a subscription once it was used: open a queue once, not for each call.
+// called concurrently. It lives as long as its connection: open a queue once, not
+// for each call. Who does otherwise calls Close.
 type Queue[T any] struct{ c *core }
+
+// Close gives back what a queue that was used holds on its connection: two
+// subscriptions, to the answers of the server and to those who watch. A queue that is
+// used again makes them anew, and one that is in use at this moment keeps the first.
+// Nothing depends on it; closing the connection does the same.
+func (q *Queue[T]) Close() {
+	q.c.publisher.close()
+	q.c.teller.close()
+}
 
 // Open opens the queue with this name, and creates it on the server if it is
 // not there. The name is made of letters, digits, - and _, at most 64 of them.
