@@ -8,8 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/jetjobs/jetjobs/internal/backoff"
@@ -20,7 +18,8 @@ import (
 var _ Control = (*Fleet)(nil)
 
 // List returns all schedules of the namespace, by name: also those that no host
-// registers any more, which have no Hosts and no Next.
+// registers any more, which have no Hosts and no Next. What can't be told of one is
+// its Problem, and no error.
 func (f *Fleet) List(ctx context.Context) ([]Status, error) {
 	all, err := read(ctx, f.kv)
 	if err != nil {
@@ -29,8 +28,12 @@ func (f *Fleet) List(ctx context.Context) ([]Status, error) {
 	list := []Status{}
 	for _, s := range all {
 		one, err := f.status(ctx, s)
-		if err != nil {
-			return nil, fmt.Errorf("cron: list: %w", err)
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("cron: list: %w", context.Cause(ctx))
+		}
+		if err != nil { // of this schedule alone
+			f.forget(s.name)
+			one.Problem = err.Error()
 		}
 		list = append(list, one)
 	}
@@ -42,7 +45,7 @@ func (f *Fleet) status(ctx context.Context, s schedule) (Status, error) {
 	status := Status{
 		Name: s.name, Spec: st.Spec, Zone: st.Zone, Overlap: st.Overlap,
 		Enabled: !st.Disabled, Why: st.Why, By: st.By, Since: st.Changed,
-		Hosts: slices.Sorted(maps.Keys(s.defs)), Skipped: st.Skipped, LastSkip: st.LastSkip,
+		Hosts: s.hosts(), Skipped: st.Skipped, LastSkip: st.LastSkip,
 	}
 	d, registered := s.definition()
 	if registered {
@@ -61,7 +64,10 @@ func (f *Fleet) status(ctx context.Context, s schedule) (Status, error) {
 	if s.rev == 0 {
 		return status, nil // just registered, nothing has run
 	}
-	q, err := f.queue(ctx, s.name, d)
+	q, err := f.look(ctx, s.name)
+	if errors.Is(err, ErrNotFound) && !registered {
+		return status, nil // somebody has deleted it, and with it the history
+	}
 	if err != nil {
 		return status, err
 	}
@@ -78,12 +84,17 @@ func (f *Fleet) status(ctx context.Context, s schedule) (Status, error) {
 // n, of those within FleetJobOptions.Retain. It can be read after the job was
 // removed from the program.
 func (f *Fleet) History(ctx context.Context, name string, n int) ([]Run, error) {
-	_, q, err := f.find(ctx, name)
+	_, err := f.find(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("cron: history of %q: %w", name, err)
+	}
+	q, err := f.look(ctx, name)
 	if err != nil {
 		return nil, fmt.Errorf("cron: history of %q: %w", name, err)
 	}
 	runs, err := history(ctx, q, n)
 	if err != nil {
+		f.forget(name)
 		return nil, fmt.Errorf("cron: history of %q: %w", name, err)
 	}
 	return runs, nil
@@ -104,7 +115,8 @@ func history(ctx context.Context, q *queue.Queue[tick], n int) (runs []Run, err 
 func (f *Fleet) Leader(ctx context.Context) (lock.Holder, error) { return f.leader.Leader(ctx) }
 
 // Trigger runs a job now, once, on any host that registers it. It fails with
-// ErrRunning while an occurrence is not over, if Overlap is Skip.
+// ErrRunning while an occurrence is not over, if Overlap is Skip. Of several who
+// trigger it in the same moment more than one may succeed: they run in turn.
 func (f *Fleet) Trigger(ctx context.Context, name string) (*Handle, error) {
 	h, err := f.trigger(ctx, name)
 	if err != nil {
@@ -114,13 +126,17 @@ func (f *Fleet) Trigger(ctx context.Context, name string) (*Handle, error) {
 }
 
 func (f *Fleet) trigger(ctx context.Context, name string) (*Handle, error) {
-	s, q, err := f.find(ctx, name)
+	s, err := f.find(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	d, ok := s.definition()
 	if !ok {
 		return nil, fmt.Errorf("no host registers it any more: %w", ErrNotFound)
+	}
+	q, err := f.look(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	if d.Overlap == Skip {
 		stats, err := q.Stats(ctx)
@@ -143,7 +159,7 @@ func (f *Fleet) trigger(ctx context.Context, name string) (*Handle, error) {
 func (f *Fleet) Enable(ctx context.Context, name string) error {
 	return f.change(ctx, "enable", name, func(_ schedule, st *state) error {
 		if st.Disabled {
-			st.Planned = f.clock()
+			st.Planned = time.Time{} // who leads sets it, by its own clock
 		}
 		st.Disabled, st.Why = false, ""
 		return nil
@@ -177,7 +193,7 @@ func (f *Fleet) Reschedule(ctx context.Context, name, spec string) error {
 // change changes a state by compare-and-set. Who leads sees it at once.
 func (f *Fleet) change(ctx context.Context, what, name string, do func(schedule, *state) error) error {
 	for {
-		s, _, err := f.find(ctx, name)
+		s, err := f.find(ctx, name)
 		if err == nil {
 			st := s.state
 			st.By, st.Changed = f.opts.Host, f.clock()
@@ -197,18 +213,15 @@ func (f *Fleet) change(ctx context.Context, what, name string, do func(schedule,
 }
 
 // find reads a schedule from the server.
-func (f *Fleet) find(ctx context.Context, name string) (schedule, *queue.Queue[tick], error) {
+func (f *Fleet) find(ctx context.Context, name string) (schedule, error) {
 	all, err := read(ctx, f.kv)
 	if err != nil {
-		return schedule{}, nil, err
+		return schedule{}, err
 	}
 	for _, s := range all {
-		if s.name != name || s.rev == 0 && len(s.defs) == 0 {
-			continue
+		if s.name == name && (s.rev != 0 || len(s.defs) > 0) {
+			return s, nil
 		}
-		d, _ := s.definition()
-		q, err := f.queue(ctx, name, d)
-		return s, q, err
 	}
-	return schedule{}, nil, ErrNotFound
+	return schedule{}, ErrNotFound
 }

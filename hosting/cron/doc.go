@@ -51,7 +51,8 @@
 //
 // A Fleet goes by the clock of its leader: ticks come early or late by as much as it is
 // wrong, and after a change of leader by the difference. None comes twice, since what was
-// planned is remembered, and not when. For zones whose clock jumps see [Parse].
+// planned is remembered, and not when; what was planned more than three hours ahead is
+// forgotten, as the clock of that leader was wrong. For zones whose clock jumps see [Parse].
 //
 // # What it does not do
 //
@@ -64,8 +65,8 @@
 // In the namespace "jobs", for the schedule "report":
 //
 //	KV bucket jobs_cron
-//	  def.report.<host>  the definition of a host, renewed each 20 s, with a TTL of a minute
-//	  state.report       the last tick that was planned, the one being planned, what Control has set
+//	  def.report.<host>-<id>  the definition of a host, renewed each 20 s, with a TTL of a minute
+//	  state.report            the last tick that was planned, the one being planned, what Control has set
 //	KV bucket jobs_locks: the lock "cron", which the leader holds
 //	queue cron-report (see package queue): the occurrences, and as done and dead jobs the history
 //
@@ -74,5 +75,7 @@
 // Without a connection nothing is planned and nothing new is taken; after the reconnect the leader
 // plans what was due. A queue that fails or was deleted is opened anew, until that works, and the
 // other schedules go on; it is logged once. If the connection is closed, or a queue can't be opened
-// at the start, RunContinuous returns the error, and a jobs.Runner calls it again.
+// at the start, RunContinuous returns the error, and a jobs.Runner calls it again. So it does within
+// 20 s if the bucket of the schedules was deleted, or the server came back empty: all is made anew,
+// and every schedule counts from then.
 package cron

@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +28,7 @@ import (
 type Fleet struct {
 	js     jetstream.JetStream
 	opts   FleetOptions // with defaults
+	key    string       // of this process, in the keys of its definitions
 	log    *slog.Logger
 	kv     jetstream.KeyValue
 	locks  *lock.Locker
@@ -65,16 +65,14 @@ func OpenFleet(ctx context.Context, js jetstream.JetStream, opts FleetOptions) (
 	opts.LeaderTTL = cmp.Or(opts.LeaderTTL, 10*time.Second)
 	opts.Host = cmp.Or(opts.Host, defaultHost())
 	f := &Fleet{
-		js: js, opts: opts, log: opts.Logger, view: newView(), clock: wallNow, since: wallNow(),
+		js: js, opts: opts, key: keyToken(opts.Host) + "-" + newID()[:8], log: opts.Logger, view: newView(), clock: wallNow, since: wallNow(),
 		jobs: map[string]*fleetJob{}, queues: map[string]*queue.Queue[tick]{}, warned: map[string]string{},
 	}
 	if f.log == nil {
 		f.log = slog.Default()
 	}
 	var err error
-	f.locks, err = lock.Open(ctx, js, lock.Options{
-		Namespace: opts.Namespace, Replicas: opts.Replicas, Owner: opts.Host, Logger: opts.Logger,
-	})
+	f.locks, err = f.openLocks(ctx)
 	if err == nil {
 		f.leader, err = lock.NewElection(f.locks, "cron", f.lead, lock.ElectionOptions{TTL: opts.LeaderTTL})
 	}
@@ -85,6 +83,13 @@ func OpenFleet(ctx context.Context, js jetstream.JetStream, opts FleetOptions) (
 		return nil, fmt.Errorf("cron: open fleet: %w", err)
 	}
 	return f, nil
+}
+
+// openLocks makes the bucket of the locks if it is not there.
+func (f *Fleet) openLocks(ctx context.Context) (*lock.Locker, error) {
+	return lock.Open(ctx, f.js, lock.Options{
+		Namespace: f.opts.Namespace, Replicas: f.opts.Replicas, Owner: f.opts.Host, Logger: f.opts.Logger,
+	})
 }
 
 func defaultHost() string {
@@ -165,38 +170,49 @@ func (f *Fleet) RunContinuous(ctx context.Context) error {
 	return nil
 }
 
-// run runs all parts until ctx ends or one of them fails.
+// run runs all parts until ctx ends or one of them fails, and returns the error
+// of that one.
 func (f *Fleet) run(ctx context.Context) error {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	var parts sync.WaitGroup
 	var once sync.Once
 	var failed error
+	fail := func(err error) {
+		once.Do(func() {
+			failed = err
+			stop(err)
+		})
+	}
 	begin := func(part func(context.Context) error) {
 		parts.Go(func() {
 			if err := part(ctx); err != nil {
-				once.Do(func() { failed = err })
-				stop(err)
+				fail(err)
 			}
 		})
 	}
+	defer f.closeQueues()
 	defer parts.Wait()
+	made, err := f.open(ctx)
+	if err != nil {
+		return err
+	}
 	seen := make(chan struct{})
 	begin(func(ctx context.Context) error { return f.view.watch(ctx, f.kv, sync.OnceFunc(func() { close(seen) })) })
 	for _, j := range f.jobs { // before others hear of them, and find no queue
 		q, err := f.queue(ctx, j.name, j.def)
 		if err != nil {
-			stop(err)
-			return err
+			fail(err)
+			return failed
 		}
 		begin(func(ctx context.Context) error { return f.work(ctx, j, q) })
 	}
 	if err := f.register(ctx); err != nil {
 		f.unregister(context.WithoutCancel(ctx))
-		stop(err)
-		return err
+		fail(err)
+		return failed
 	}
-	begin(f.renew)
+	begin(func(ctx context.Context) error { return f.renew(ctx, made) })
 	begin(func(ctx context.Context) error {
 		select {
 		case <-seen:
@@ -207,6 +223,16 @@ func (f *Fleet) run(ctx context.Context) error {
 	})
 	parts.Wait()
 	return failed
+}
+
+// open makes the bucket if it is not there any more, forgets what this process
+// knew of another one, and returns when it was made.
+func (f *Fleet) open(ctx context.Context) (made time.Time, err error) {
+	f.view.reset()
+	if _, err := openBucket(ctx, f.js, f.opts); err != nil {
+		return made, err
+	}
+	return bucketMade(ctx, f.js, f.opts)
 }
 
 // work works on the occurrences of a job until ctx ends. A queue that fails, as
@@ -232,122 +258,4 @@ func (f *Fleet) work(ctx context.Context, j *fleetJob, q *queue.Queue[tick]) err
 			}
 		}
 	}
-}
-
-// register stores the definitions of this host.
-func (f *Fleet) register(ctx context.Context) error {
-	for _, j := range f.jobs {
-		key := defKey + j.name + "." + keyToken(f.opts.Host)
-		if err := putFor(ctx, f.js, f.kv.Bucket(), key, j.def, definitionTTL); err != nil {
-			return fmt.Errorf("register %q: %w", j.name, err)
-		}
-	}
-	return nil
-}
-
-// renew keeps the definitions alive, and tells of those that don't hold.
-func (f *Fleet) renew(ctx context.Context) error {
-	every := time.NewTicker(renewEvery)
-	defer every.Stop()
-	for {
-		f.compare()
-		_, changed := f.view.all()
-		select {
-		case <-ctx.Done():
-			f.unregister(context.WithoutCancel(ctx)) // and not when the work has ended: others plan no more for it
-			return nil
-		case <-changed:
-		case <-every.C:
-			try, cancel := context.WithTimeout(ctx, renewEvery/2)
-			if err := f.register(try); err != nil && ctx.Err() == nil {
-				f.log.Warn("schedules are not renewed; they end if this goes on for a minute", "err", err)
-			}
-			cancel()
-		}
-	}
-}
-
-// compare warns, once for each, of a definition by another host that holds in
-// place of ours.
-func (f *Fleet) compare() {
-	all, _ := f.view.all()
-	for _, s := range all {
-		j := f.jobs[s.name]
-		d, ok := s.definition()
-		if j == nil || !ok {
-			continue
-		}
-		d.seen = j.def.seen
-		theirs := d
-		theirs.Host, theirs.Since = j.def.Host, j.def.Since
-		if theirs == j.def {
-			delete(f.warned, s.name)
-			continue
-		}
-		text := fmt.Sprintf("%+v", d)
-		if f.warned[s.name] == text {
-			continue
-		}
-		f.warned[s.name] = text
-		f.log.Warn("another host, which started later, defines the job differently: its definition holds",
-			"job", s.name, "host", d.Host, "theirs", d.Spec+" "+d.Zone, "ours", j.def.Spec+" "+j.def.Zone)
-	}
-}
-
-// unregister takes the definitions of this host away.
-func (f *Fleet) unregister(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second) // they end by themselves, too
-	defer cancel()
-	for _, j := range f.jobs {
-		if err := f.kv.Purge(ctx, defKey+j.name+"."+keyToken(f.opts.Host), jetstream.PurgeTTL(definitionTTL)); err != nil {
-			f.log.Debug("schedule not taken away; it ends by itself", "job", j.name, "err", err)
-		}
-	}
-}
-
-// keyToken makes a host's name fit for a key.
-func keyToken(host string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
-			return r
-		}
-		return '_'
-	}, host)
-}
-
-// queue opens the queue of a job, and creates it as its definition wants it.
-func (f *Fleet) queue(ctx context.Context, name string, d definition) (*queue.Queue[tick], error) {
-	f.mu.Lock()
-	q := f.queues[name]
-	f.mu.Unlock()
-	if q != nil {
-		return q, nil
-	}
-	opts := queue.Options{Namespace: f.opts.Namespace, Replicas: f.opts.Replicas, Retain: d.Retain, MaxRunning: maxRunning(d.Overlap), Logger: f.opts.Logger}
-	if j := f.jobs[name]; j != nil {
-		opts.MaxAttempts, opts.Backoff = j.opts.MaxAttempts, j.opts.Backoff
-	}
-	q, err := queue.Open[tick](ctx, f.js, queueOf(name), opts)
-	if err != nil {
-		return nil, err
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.queues[name] = q
-	return q, nil
-}
-
-// forget makes the next use of a queue open it anew.
-func (f *Fleet) forget(name string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	delete(f.queues, name)
-}
-
-// maxRunning is what an overlap policy allows at a time, zero for any number.
-func maxRunning(o Overlap) int {
-	if o == Allow {
-		return 0
-	}
-	return 1
 }

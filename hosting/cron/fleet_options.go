@@ -24,8 +24,8 @@ type FleetOptions struct {
 	// due meanwhile is planned then. At least a second, in whole ones. Default 10 s.
 	LeaderTTL time.Duration
 
-	// Host names this process in the history. Default: host name and process ID,
-	// such as "web-1-4711".
+	// Host names this process in the history, in List and in the log; several may have
+	// one name. Default: host name and process ID, such as "web-1-4711".
 	Host string
 
 	// Logger receives what the fleet has to say. Default: slog.Default().

@@ -363,7 +363,9 @@ func TestTickOfALeaderThatDidNotComeToItsEnd(t *testing.T) {
 				h := openHost(t, e.NewJetStream(), "one", FleetOptions{}).add("0 0 * * *", "job", d.job(), FleetJobOptions{}).run()
 				time.Sleep(time.Minute)
 				h.stop()
-				s, q, err := h.find(t.Context(), "job")
+				s, err := h.find(t.Context(), "job")
+				require.NoError(t, err)
+				q, err := h.look(t.Context(), "job")
 				require.NoError(t, err)
 				lost := time.Date(2000, 1, 1, 0, 0, 30, 0, time.UTC)
 				st := s.state
@@ -377,7 +379,7 @@ func TestTickOfALeaderThatDidNotComeToItsEnd(t *testing.T) {
 				time.Sleep(time.Minute)
 				require.Len(t, d.all()[tickID("job", lost)], 1)
 				require.Equal(t, 1, d.count())
-				s, _, err = next.find(t.Context(), "job")
+				s, err = next.find(t.Context(), "job")
 				require.NoError(t, err)
 				require.True(t, s.state.Intent.IsZero())
 				require.True(t, s.state.Planned.Equal(lost))
@@ -391,7 +393,7 @@ func TestStaleWriterDoesNotOverwriteTheState(t *testing.T) {
 		var d diary
 		h := openHost(t, e.NewJetStream(), "one", FleetOptions{}).add("@daily", "job", d.job(), FleetJobOptions{}).run()
 		time.Sleep(time.Second)
-		stale, _, err := h.find(t.Context(), "job")
+		stale, err := h.find(t.Context(), "job")
 		require.NoError(t, err)
 		require.NoError(t, h.Disable(t.Context(), "job", "first"))
 		require.ErrorIs(t, h.write(t.Context(), &stale, state{Why: "second"}), errMoved)
@@ -434,7 +436,7 @@ func TestFailedOccurrenceIsTriedAgainAndToldOf(t *testing.T) {
 		time.Sleep(65 * time.Minute)
 		require.EqualValues(t, 2, tries.Load())
 		last := status(t, h, "bad").Last[0]
-		require.Equal(t, []any{"failed", "out of luck (on one)", 2}, []any{last.Outcome, last.Message, last.Attempt})
+		require.Equal(t, []any{"failed", "out of luck", "one", 2}, []any{last.Outcome, last.Message, last.Host, last.Attempt})
 		last = status(t, h, "idle").Last[0]
 		require.Equal(t, []any{"cancelled", "nothing to do"}, []any{last.Outcome, last.Message})
 

@@ -22,7 +22,7 @@ import (
 // requireEnqueued fails unless a tick was enqueued, and not later than within.
 func requireEnqueued(t *testing.T, h *host, name string, at time.Time, within time.Duration) {
 	t.Helper()
-	_, q, err := h.find(t.Context(), name)
+	q, err := h.look(t.Context(), name)
 	require.NoError(t, err)
 	i, err := q.Get(t.Context(), tickID(name, at))
 	require.NoError(t, err, at)
@@ -68,7 +68,7 @@ func TestDefinitionEndsThoughItsEndWasNotHeardOf(t *testing.T) {
 		deaf.Heal()
 		time.Sleep(5 * time.Minute)
 		require.NotNil(t, leader(t, one))
-		_, q, err := one.find(t.Context(), "removed")
+		q, err := one.look(t.Context(), "removed")
 		require.NoError(t, err)
 		before, err := q.Stats(t.Context())
 		require.NoError(t, err)
@@ -154,7 +154,7 @@ func TestOverlapOfTheNewestDefinitionHoldsForTheQueueThatIsThere(t *testing.T) {
 		old := openHost(t, e.NewJetStream(), "old", FleetOptions{}).add("0 * * * *", "job", d.job(), FleetJobOptions{Overlap: Allow}).run()
 		time.Sleep(time.Second)
 		limit := func() int {
-			_, q, err := old.find(t.Context(), "job")
+			q, err := old.look(t.Context(), "job")
 			require.NoError(t, err)
 			s, err := q.Stats(t.Context())
 			require.NoError(t, err)

@@ -150,11 +150,12 @@ func (f *Fleet) finish(ctx context.Context, s *schedule, d definition, q *queue.
 // was due as it was before, and is late because nobody led, is planned first.
 func (f *Fleet) adopt(ctx context.Context, s *schedule, d definition, parsed Schedule, q *queue.Queue[tick], now time.Time) error {
 	same := s.state.Spec == parsed.Spec() && s.state.Zone == parsed.Zone()
-	if s.rev != 0 && same && s.state.Overlap == d.Overlap {
+	from := s.from(now)
+	if s.rev != 0 && same && s.state.Overlap == d.Overlap && from.Equal(s.state.Planned) {
 		return nil
 	}
 	if before, err := parse(s.state.Spec, s.state.Zone); err == nil && s.rev != 0 && !same && !s.state.Disabled {
-		late, _ := dueTicks(before, s.state.Planned, now, RunNone, d.Window)
+		late, _ := dueTicks(before, from, now, RunNone, d.Window)
 		for _, t := range late {
 			if err := f.planTick(ctx, s, d, q, t); err != nil {
 				return err
@@ -167,6 +168,7 @@ func (f *Fleet) adopt(ctx context.Context, s *schedule, d definition, parsed Sch
 			return err
 		}
 	}
+	st.Planned = from
 	if !same {
 		st.Planned = now
 	}
@@ -174,8 +176,22 @@ func (f *Fleet) adopt(ctx context.Context, s *schedule, d definition, parsed Sch
 		st.Intent = now.Truncate(time.Second)
 	}
 	st.Spec, st.Zone, st.Overlap = parsed.Spec(), parsed.Zone(), d.Overlap
-	f.log.Info("schedule", "job", s.name, "spec", parsed.String())
+	f.log.Info("schedule", "job", s.name, "spec", parsed.String(), "from", st.Planned)
 	return f.write(ctx, s, st)
+}
+
+// from is the moment after which ticks are due. One that was enabled counts from
+// when that was written, by the server's clock or the leader's: that of who wrote it
+// may be wrong. One that is planned far ahead was so by a clock that was wrong.
+func (s schedule) from(now time.Time) time.Time {
+	switch p := s.state.Planned; {
+	case p.IsZero() && s.at.Before(now):
+		return s.at
+	case p.IsZero(), now.Before(p.Add(-setBack)):
+		return now
+	default:
+		return p
+	}
 }
 
 // planTick settles a tick: it is enqueued, or left out because of its overlap.
@@ -240,8 +256,8 @@ func (f *Fleet) write(ctx context.Context, s *schedule, st state) error {
 	if err != nil {
 		return fmt.Errorf("write the state: %w", err)
 	}
-	s.state, s.rev = st, rev
-	f.view.wrote(s.name, st, rev)
+	s.state, s.rev, s.at = st, rev, f.clock()
+	f.view.wrote(*s)
 	return nil
 }
 

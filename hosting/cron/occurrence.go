@@ -6,8 +6,12 @@ package cron
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
+	"github.com/jetjobs/jetjobs/internal/guard"
 	"github.com/jetjobs/jetjobs/jobs"
 	"github.com/jetjobs/jetjobs/queue"
 )
@@ -22,15 +26,34 @@ type outcome struct {
 	Attempt int           `json:"attempt"`
 }
 
-// A hostError is a failure with the host on which it happened, which the queue
-// keeps as text.
-type hostError struct {
+// A runError is a failure with where it happened and how long it took, which the
+// queue keeps as text: they come first, as a long text is cut at its end.
+type runError struct {
 	host string
+	took time.Duration
 	err  error
 }
 
-func (e *hostError) Error() string { return e.err.Error() + " (on " + e.host + ")" }
-func (e *hostError) Unwrap() error { return e.err }
+func (e *runError) Error() string {
+	return fmt.Sprintf("on %q after %s: %v", e.host, e.took.Round(time.Millisecond), e.err)
+}
+func (e *runError) Unwrap() error { return e.err }
+
+// parseFailure is the reverse of runError.Error; of any other text it tells nothing.
+func parseFailure(text string) (host string, took time.Duration, message string) {
+	rest, ours := strings.CutPrefix(text, "on ")
+	quoted, err := strconv.QuotedPrefix(rest)
+	if !ours || err != nil {
+		return "", 0, text
+	}
+	after, message, complete := strings.Cut(rest[len(quoted):], ": ")
+	took, err = time.ParseDuration(strings.TrimPrefix(after, " after "))
+	if !complete || err != nil {
+		return "", 0, text
+	}
+	host, _ = strconv.Unquote(quoted)
+	return host, took, message
+}
 
 // handler does the work of an occurrence. A job that says it was cancelled by
 // itself had better not run, and has not failed.
@@ -41,9 +64,14 @@ func (f *Fleet) handler(j *fleetJob) queue.Handler[tick] {
 			ctx = jobs.NewContext(ctx, info, nil)
 		}
 		began := time.Now()
-		result := j.job.Run(ctx)
+		var result jobs.Result
+		err := guard.Call(func() error { result = j.job.Run(ctx); return nil })
+		if p, ok := err.(*guard.PanicError); ok {
+			f.log.ErrorContext(ctx, "job panicked", "job", j.name, "panic", p.Value, "stack", string(p.Stack))
+			result = jobs.Failed(errors.New(p.Error())) // which steers nothing, whatever the panic's value is
+		}
 		if result.Failed() || result.Cancelled() && ctx.Err() != nil {
-			return &hostError{f.opts.Host, result.Err()}
+			return &runError{f.opts.Host, time.Since(began), result.Err()}
 		}
 		return e.SetResult(outcome{
 			Host: f.opts.Host, Started: began, Took: time.Since(began), Attempt: e.Attempt(),
@@ -58,7 +86,9 @@ func runOf(i queue.Info[tick]) Run {
 	var o outcome
 	switch i.State {
 	case queue.Dead:
-		r.Outcome, r.Message = jobs.OutcomeFailed.String(), i.Error
+		r.Outcome = jobs.OutcomeFailed.String()
+		r.Host, r.Took, r.Message = parseFailure(i.Error)
+		r.Started = i.Since.Add(-r.Took)
 	case queue.Cancelled:
 		r.Outcome = jobs.OutcomeCancelled.String()
 	default:

@@ -95,7 +95,7 @@ func TestPausedAndKilledLeadersMissAndDoubleNoTick(t *testing.T) {
 	last := time.Now().Truncate(time.Second)
 	planned(last.Add(2 * time.Second))
 
-	_, q, err := control.find(t.Context(), "job")
+	q, err := control.look(t.Context(), "job")
 	require.NoError(t, err)
 	runs, err := control.History(t.Context(), "job", 1000)
 	require.NoError(t, err)

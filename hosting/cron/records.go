@@ -42,6 +42,25 @@ func (d definition) expired() bool {
 	return !d.seen.IsZero() && time.Since(d.seen) > definitionTTL+renewEvery
 }
 
+// differences tells what another definition has differently, empty for nothing.
+func (d definition) differences(other definition) string {
+	var all []string
+	differ := func(what string, ours, theirs any) {
+		if ours != theirs {
+			all = append(all, fmt.Sprintf("%s %v, ours %v", what, theirs, ours))
+		}
+	}
+	differ("schedule", d.Spec+" "+d.Zone, other.Spec+" "+other.Zone)
+	differ("Overlap", d.Overlap, other.Overlap)
+	differ("Missed", d.Missed, other.Missed)
+	differ("Window", d.Window, other.Window)
+	differ("MaxAttempts", d.Attempts, other.Attempts)
+	differ("Retain", d.Retain, other.Retain)
+	differ("Jitter", d.Jitter, other.Jitter)
+	differ("RunAtStart", d.RunAtStart, other.RunAtStart)
+	return strings.Join(all, "; ")
+}
+
 // A state is what the fleet remembers of a schedule, whoever leads. It is changed
 // by compare-and-set only.
 type state struct {
@@ -120,6 +139,16 @@ func openBucket(ctx context.Context, js jetstream.JetStream, opts FleetOptions) 
 		return nil, fmt.Errorf("bucket %s: %w", name, err)
 	}
 	return kv, nil
+}
+
+// bucketMade returns when the bucket was made: one that was deleted and made anew
+// counts its revisions from one again.
+func bucketMade(ctx context.Context, js jetstream.JetStream, opts FleetOptions) (time.Time, error) {
+	stream, err := js.Stream(ctx, "KV_"+bucketOf(opts.Namespace))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("bucket %s: %w", bucketOf(opts.Namespace), err)
+	}
+	return stream.CachedInfo().Created, nil
 }
 
 // putFor stores a value that the server removes after ttl, unless it is stored

@@ -71,15 +71,16 @@ type Status struct {
 	LastSkip time.Time   `json:"last_skip,omitzero"` // the last one of them
 	Next     []time.Time `json:"next,omitempty"`     // the next five ticks, none if disabled
 	Last     []Run       `json:"last,omitempty"`     // the last ten runs that ended, the latest first
+	Problem  string      `json:"problem,omitempty"`  // why some of this is not known; of a Fleet
 }
 
 // Run is a run that has ended.
 type Run struct {
 	ID      string        `json:"id"`
 	Planned time.Time     `json:"planned,omitzero"` // the tick; zero if it was triggered by hand
-	Started time.Time     `json:"started"`
-	Took    time.Duration `json:"took_ns"`
-	Outcome string        `json:"outcome"` // succeeded, failed, cancelled
+	Started time.Time     `json:"started"`          // the last attempt
+	Took    time.Duration `json:"took_ns"`          // that one
+	Outcome string        `json:"outcome"`          // succeeded, failed, cancelled
 	Message string        `json:"message,omitempty"`
 	Host    string        `json:"host,omitempty"`
 	Attempt int           `json:"attempt"` // how many it took

@@ -30,6 +30,7 @@ type schedule struct {
 	defs    map[string]definition // by host
 	state   state
 	rev     uint64        // of state, 0 if there is none
+	at      time.Time     // when state was written
 	changed chan struct{} // closed, and made anew, when any of it changes
 }
 
@@ -90,7 +91,7 @@ func (v *view) take(e jetstream.KeyValueEntry) {
 		if e.Revision() <= s.rev {
 			return // our own write, known already
 		}
-		s.state, s.rev = state{}, e.Revision()
+		s.state, s.rev, s.at = state{}, e.Revision(), e.Created()
 		if gone {
 			s.rev = 0
 		} else if json.Unmarshal(e.Value(), &s.state) != nil {
@@ -116,6 +117,14 @@ func (v *view) take(e jetstream.KeyValueEntry) {
 	v.changed, s.changed = make(chan struct{}), make(chan struct{})
 }
 
+// reset forgets all, for another bucket.
+func (v *view) reset() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	close(v.changed)
+	v.schedules, v.changed = map[string]*schedule{}, make(chan struct{})
+}
+
 func (v *view) getLocked(name string) *schedule {
 	s := v.schedules[name]
 	if s == nil {
@@ -127,11 +136,11 @@ func (v *view) getLocked(name string) *schedule {
 
 // wrote takes in what this process has written itself, without waiting for the
 // watch to tell.
-func (v *view) wrote(name string, st state, rev uint64) {
+func (v *view) wrote(w schedule) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if s := v.getLocked(name); rev > s.rev {
-		s.state, s.rev = st, rev
+	if s := v.getLocked(w.name); w.rev > s.rev {
+		s.state, s.rev, s.at = w.state, w.rev, w.at
 	}
 }
 
@@ -159,6 +168,16 @@ func (s *schedule) clone() schedule {
 	c := *s
 	c.defs = maps.Clone(s.defs)
 	return c
+}
+
+// hosts are the names of those that register it.
+func (s schedule) hosts() []string {
+	var names []string
+	for _, d := range s.defs {
+		names = append(names, d.Host)
+	}
+	slices.Sort(names)
+	return names
 }
 
 // definition is the one that holds: of the host that started last.
