@@ -221,8 +221,8 @@ func TestClockThatWasADayAheadIsForgiven(t *testing.T) {
 		off = 0
 		before := d.count()
 		h.run()
-		time.Sleep(20 * time.Hour)
-		require.InDelta(t, before+240, d.count(), 1)
+		time.Sleep(2 * time.Hour)
+		require.InDelta(t, before+24, d.count(), 1)
 	})
 }
 
