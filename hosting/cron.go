@@ -18,6 +18,7 @@ import (
 // Every process that adds it runs it: for once in the whole fleet take
 // AddDistributedCron.
 func (h *Host) AddCron(spec, name string, job jobs.Job, opts cron.Options) {
+	h.mustBeNew("cron job", name) // the table would take it, but its error would be lost
 	if !h.timed {
 		h.timed = true
 		h.AddJob(h.table, jobs.Options{})
@@ -35,6 +36,7 @@ func (h *Host) Cron() cron.Control { return h.table }
 // its schedules, from any process. A host can have several, each of a namespace
 // of its own.
 func (h *Host) AddDistributedCron(fleet *cron.Fleet, spec, name string, job jobs.Job, opts cron.FleetJobOptions) {
+	h.mustBeNew("distributed cron job", name) // the fleet looked at its jobs as it began
 	if fleet == nil {
 		h.problem(fmt.Errorf("distributed cron job %q: the fleet is nil", name))
 		return

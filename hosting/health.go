@@ -45,11 +45,12 @@ type check struct {
 // AddCheck adds a check without which the host is not ready. It runs when
 // somebody asks, at most once a second, and has failed after 2 s.
 func (h *Host) AddCheck(name string, run func(ctx context.Context) error) {
-	h.addName("check", name)
+	var wrong error
 	if run == nil {
-		h.problem(fmt.Errorf("check %q: the function is nil", name))
+		wrong = fmt.Errorf("check %q: the function is nil", name)
 	}
-	h.checks = append(h.checks, &check{name: name, run: run})
+	c := &check{name: name, run: run}
+	h.add("check", name, wrong, func() { h.checks = append(h.checks, c) })
 }
 
 // Connected is a check that the connection to NATS answers.
@@ -63,11 +64,11 @@ func Connected(nc *nats.Conn) func(ctx context.Context) error {
 }
 
 // runChecks runs the checks together and returns what each says.
-func (h *Host) runChecks(ctx context.Context) map[string]error {
+func runChecks(ctx context.Context, checks []*check) map[string]error {
 	var mu sync.Mutex
 	said := map[string]error{}
 	var group sync.WaitGroup
-	for _, c := range h.checks {
+	for _, c := range checks {
 		group.Go(func() {
 			err := c.ask(ctx)
 			mu.Lock()
@@ -153,7 +154,7 @@ func (h *Host) serveReady(w http.ResponseWriter, r *http.Request) {
 	if s := h.current(); s != Ready {
 		wrong = append(wrong, fmt.Sprintf("the host is %s", s))
 	} else {
-		said := h.runChecks(r.Context())
+		said := runChecks(r.Context(), h.whatWasAdded().checks)
 		for _, name := range slices.Sorted(maps.Keys(said)) {
 			if said[name] != nil {
 				wrong = append(wrong, fmt.Sprintf("%s: %s", name, said[name]))

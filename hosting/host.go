@@ -53,27 +53,33 @@ type Options struct {
 }
 
 // A Host runs startup actions, services and jobs as one program. Add everything,
-// then call Run, once. Status and Handler may be used at any time, concurrently.
+// from one goroutine, then call Run, once; adding after that panics. Status and
+// Handler may be used at any time, concurrently.
 type Host struct {
 	opts  Options // with defaults; immutable after New
 	log   *slog.Logger
-	added time.Time
+	since time.Time // when New was called
 
+	fleets map[*cron.Fleet]bool // that were added
+	table  *cron.Table
+	timed  bool // there are schedules in the table
+
+	mu     sync.Mutex // guards the rest
+	state  State
+	reason error           // why it stops
+	listen string          // the address that is served
+	names  map[string]bool // of what was added, with their kinds
+	added                  // grows while the host is Created: its run reads it unlocked
+}
+
+// added is what was added to a host. A copy stays as it is when more is added.
+type added struct {
 	actions  []*action
 	services []*service
 	jobs     []*hostedJob
 	checks   []*check
 	reports  []*report
-	names    map[string]bool
-	fleets   map[*cron.Fleet]bool
-	table    *cron.Table
-	timed    bool    // there are schedules in the table
-	problems []error // what is wrong with what was added
-
-	mu     sync.Mutex // guards the rest
-	state  State
-	reason error  // why it stops
-	listen string // the address that is served
+	problems []error // what is wrong with it
 }
 
 // State is what a Host is doing.
@@ -95,7 +101,7 @@ func New(opts Options) *Host {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	h := &Host{opts: opts, log: opts.Logger, added: time.Now(), names: map[string]bool{}, fleets: map[*cron.Fleet]bool{}, state: Created}
+	h := &Host{opts: opts, log: opts.Logger, since: time.Now(), names: map[string]bool{}, fleets: map[*cron.Fleet]bool{}, state: Created}
 	h.table = cron.NewTable(cron.TableOptions{Grace: opts.Grace, Logger: opts.Logger})
 	return h
 }
@@ -111,9 +117,7 @@ func (h *Host) AddStartup(name string, run func(ctx context.Context) error, opts
 	for _, o := range opts {
 		o.applyStartup(a)
 	}
-	h.addName("startup action", name)
-	h.problem(a.check())
-	h.actions = append(h.actions, a)
+	h.add("startup action", name, a.check(), func() { h.actions = append(h.actions, a) })
 }
 
 // A Service runs until its context ends: an HTTP server, a subscriber, a loop.
@@ -136,11 +140,11 @@ func (h *Host) AddService(name string, s Service, opts ...ServiceOption) {
 	for _, o := range opts {
 		o.applyService(sv)
 	}
-	h.addName("service", name)
+	var wrong error
 	if f, ok := s.(ServiceFunc); s == nil || ok && f == nil {
-		h.problem(fmt.Errorf("service %q is nil", name))
+		wrong = fmt.Errorf("service %q is nil", name)
 	}
-	h.services = append(h.services, sv)
+	h.add("service", name, wrong, func() { h.services = append(h.services, sv) })
 }
 
 // AddJob adds a job, which a jobs.Runner runs as opts say; a queue.Job runs
@@ -159,31 +163,51 @@ func (h *Host) AddJob(job jobs.Job, opts jobs.Options, more ...JobOption) {
 	if opts.Logger == nil {
 		opts.Logger = h.log
 	}
-	h.addName("job", opts.Name)
 	runner, err := jobs.NewRunner(job, opts)
 	if err != nil {
-		h.problem(fmt.Errorf("job %q: %w", opts.Name, err))
+		err = fmt.Errorf("job %q: %w", opts.Name, err)
 	}
 	j.name, j.runner, j.limited, j.grace = opts.Name, runner, opts.IterationLimit > 0, max(opts.Grace, 0)
-	h.jobs = append(h.jobs, j)
+	h.add("job", opts.Name, err, func() { h.jobs = append(h.jobs, j) })
 }
 
-// addName finds names that are missing or used twice.
-func (h *Host) addName(kind, name string) {
-	if h.current() != Created {
-		panic(fmt.Sprintf("hosting: %s %q is added after Run has begun: add it before", kind, name))
-	}
+// add keeps what is added, and what is wrong with it or its name.
+func (h *Host) add(kind, name string, wrong error, keep func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mustBeNewLocked(kind, name)
 	key := kind + " " + name
 	switch {
 	case name == "":
-		h.problem(fmt.Errorf("a %s has no name: give it one", kind))
+		h.problemLocked(fmt.Errorf("a %s has no name: give it one", kind))
 	case h.names[key]:
-		h.problem(fmt.Errorf("two are added as %s %q: give each a name of its own", kind, name))
+		h.problemLocked(fmt.Errorf("two are added as %s %q: give each a name of its own", kind, name))
 	}
 	h.names[key] = true
+	h.problemLocked(wrong)
+	keep()
+}
+
+// mustBeNew panics once Run has begun, as nobody would look at what is added.
+func (h *Host) mustBeNew(kind, name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.mustBeNewLocked(kind, name)
+}
+
+func (h *Host) mustBeNewLocked(kind, name string) {
+	if h.state != Created {
+		panic(fmt.Sprintf("hosting: %s %q is added after Run has begun: add it before", kind, name))
+	}
 }
 
 func (h *Host) problem(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.problemLocked(err)
+}
+
+func (h *Host) problemLocked(err error) {
 	if err != nil {
 		h.problems = append(h.problems, err)
 	}
@@ -192,6 +216,12 @@ func (h *Host) problem(err error) {
 // Check returns all that is wrong with what was added, as Run does before it
 // starts anything. The error matches ErrConfig.
 func (h *Host) Check() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.checkLocked()
+}
+
+func (h *Host) checkLocked() error {
 	problems := h.problems
 	if h.opts.StopWhenIdle && !h.anyLimited() {
 		problems = append(problems[:len(problems):len(problems)],
@@ -210,6 +240,13 @@ func (h *Host) anyLimited() bool {
 		}
 	}
 	return false
+}
+
+// whatWasAdded is a copy, for those who may look at any time.
+func (h *Host) whatWasAdded() added {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.added
 }
 
 func (h *Host) current() State {

@@ -68,16 +68,9 @@ type run struct {
 // The error is nil after a stop that was asked for. Otherwise it names who failed
 // and why, or matches ErrConfig, ErrCut or ErrStuck.
 func (h *Host) Run(ctx context.Context) error {
-	if err := h.Check(); err != nil {
+	if err := h.begin(); err != nil {
 		return err
 	}
-	h.mu.Lock()
-	if h.state != Created {
-		h.mu.Unlock()
-		return errors.New("hosting: Run was called before: make a new Host")
-	}
-	h.state = Starting
-	h.mu.Unlock()
 	defer h.enter(Stopped)
 
 	r := &run{Host: h, caller: ctx, work: context.WithoutCancel(ctx), handles: make([]*jobs.Handle, len(h.jobs))}
@@ -102,6 +95,20 @@ func (h *Host) Run(ctx context.Context) error {
 	}
 	<-r.running.Done()
 	return r.end()
+}
+
+// begin ends the time in which things are added.
+func (h *Host) begin() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.checkLocked(); err != nil {
+		return err
+	}
+	if h.state != Created {
+		return errors.New("hosting: Run was called before: make a new Host")
+	}
+	h.state = Starting
+	return nil
 }
 
 // start brings up both waves.

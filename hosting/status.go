@@ -84,11 +84,12 @@ type report struct {
 // It is called for each request, concurrently, and has 2 s; if it takes longer
 // it is not called before it has returned.
 func (h *Host) AddReport(name string, tell func(ctx context.Context) (any, error)) {
-	h.addName("report", name)
+	var wrong error
 	if tell == nil {
-		h.problem(fmt.Errorf("report %q: the function is nil", name))
+		wrong = fmt.Errorf("report %q: the function is nil", name)
 	}
-	h.reports = append(h.reports, &report{name: name, tell: tell})
+	r := &report{name: name, tell: tell}
+	h.add("report", name, wrong, func() { h.reports = append(h.reports, r) })
 }
 
 // A Queue is a queue.Queue of any type, or a workitem.Queue.
@@ -110,6 +111,7 @@ type QueueReport struct {
 // AddQueue adds a QueueReport to /statusz, called "queue " and the queue's name.
 func (h *Host) AddQueue(q Queue) {
 	if q == nil {
+		h.mustBeNew("report", "queue")
 		h.problem(errors.New("a queue to report is nil"))
 		return
 	}
@@ -124,30 +126,31 @@ func (h *Host) AddQueue(q Queue) {
 func (h *Host) Status(ctx context.Context) Status {
 	h.mu.Lock()
 	s := Status{
-		Name: h.opts.Name, State: h.state, Since: h.added, Listen: h.listen, Version: version(),
+		Name: h.opts.Name, State: h.state, Since: h.since, Listen: h.listen, Version: version(),
 		Startup: []ActionStatus{}, Services: []ServiceStatus{}, Jobs: []JobStatus{}, // in JSON [] and not null
 	}
 	if h.reason != nil {
 		s.Reason = h.reason.Error()
 	}
+	all := h.added
 	h.mu.Unlock()
-	for _, a := range h.actions {
+	for _, a := range all.actions {
 		s.Startup = append(s.Startup, a.snapshot())
 	}
-	for _, sv := range h.services {
+	for _, sv := range all.services {
 		s.Services = append(s.Services, sv.snapshot())
 	}
-	for _, j := range h.jobs {
+	for _, j := range all.jobs {
 		s.Jobs = append(s.Jobs, j.snapshot())
 	}
 	s.Checks = map[string]string{}
-	for name, err := range h.runChecks(ctx) {
+	for name, err := range runChecks(ctx, all.checks) {
 		s.Checks[name] = "ok"
 		if err != nil {
 			s.Checks[name] = err.Error()
 		}
 	}
-	s.Reports = h.tellReports(ctx)
+	s.Reports = tellReports(ctx, all.reports)
 	return s
 }
 
@@ -165,11 +168,11 @@ func (j *hostedJob) snapshot() JobStatus {
 	return status
 }
 
-func (h *Host) tellReports(ctx context.Context) map[string]any {
+func tellReports(ctx context.Context, reports []*report) map[string]any {
 	var mu sync.Mutex
 	told := map[string]any{}
 	var group sync.WaitGroup
-	for _, r := range h.reports {
+	for _, r := range reports {
 		group.Go(func() {
 			part := r.ask(ctx)
 			mu.Lock()
