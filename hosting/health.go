@@ -193,7 +193,7 @@ func (r *run) serve() (closeListener func(), err error) {
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			r.stop(fmt.Errorf("hosting: Options.Listen %q: %w", r.opts.Listen, err))
+			r.fail(fmt.Errorf("hosting: Options.Listen %q: %w", r.opts.Listen, err))
 		}
 	})
 	return func() {

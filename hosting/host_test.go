@@ -335,3 +335,23 @@ func TestRunIsForOnce(t *testing.T) {
 		h.AddService("late", (&journal{}).service("late"))
 	})
 }
+
+// causes can't be compared by ==.
+type causes []string
+
+func (c causes) Error() string { return strings.Join(c, ", ") }
+
+func TestCauseOfTheCallerMayBeOfAnyType(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var reason error
+		h := quiet(hosting.Options{OnStopping: func(err error) { reason = err }})
+		ctx, stop := context.WithCancelCause(t.Context())
+		h.AddStartup("wait", func(ctx context.Context) error {
+			stop(causes{"the end", "of the day"})
+			return context.Cause(ctx)
+		})
+		require.NoError(t, h.Run(ctx))
+		require.Equal(t, causes{"the end", "of the day"}, reason)
+		require.Equal(t, "the end, of the day", h.Status(t.Context()).Reason)
+	})
+}

@@ -38,7 +38,6 @@ var (
 // A run is one call of Run.
 type run struct {
 	*Host
-	caller  context.Context
 	work    context.Context         // the caller's without its end
 	running context.Context         // ends when the host is to stop, with the reason
 	stop    context.CancelCauseFunc // ends it
@@ -73,7 +72,7 @@ func (h *Host) Run(ctx context.Context) error {
 	}
 	defer h.enter(Stopped)
 
-	r := &run{Host: h, caller: ctx, work: context.WithoutCancel(ctx), handles: make([]*jobs.Handle, len(h.jobs))}
+	r := &run{Host: h, work: context.WithoutCancel(ctx), handles: make([]*jobs.Handle, len(h.jobs))}
 	r.running, r.stop = context.WithCancelCause(ctx)
 	defer r.stop(nil)
 	r.cut, r.cutNow = context.WithCancel(r.work)
@@ -88,7 +87,7 @@ func (h *Host) Run(ctx context.Context) error {
 	began := time.Now()
 	h.log.Info("starting", "host", h.opts.Name)
 	if err := r.start(); err != nil {
-		r.stop(err)
+		r.fail(err)
 	} else if r.running.Err() == nil {
 		h.enter(Ready)
 		h.log.Info("ready", "host", h.opts.Name, "took", time.Since(began))
@@ -151,7 +150,7 @@ func (r *run) startService(s *service) {
 		defer close(s.done)
 		defer stop(nil)
 		if err := s.run(ctx); err != nil {
-			r.stop(err)
+			r.fail(err)
 		}
 	})
 }
@@ -161,7 +160,7 @@ func (r *run) startJob(i int, j *hostedJob) {
 	r.handles[i] = handle
 	r.watchers.Go(func() {
 		if err := handle.Wait(); err != nil {
-			r.stop(fmt.Errorf("hosting: job %q: %w", j.name, err))
+			r.fail(fmt.Errorf("hosting: job %q: %w", j.name, err))
 		}
 	})
 }
@@ -189,6 +188,10 @@ func (r *run) stopWhenIdle() {
 // end stops everything and returns what Run is to say.
 func (r *run) end() error {
 	reason := context.Cause(r.running)
+	failed, _ := reason.(*failure)
+	if failed != nil {
+		reason = failed.error
+	}
 	r.mu.Lock()
 	r.state, r.reason = Stopping, reason
 	r.mu.Unlock()
@@ -209,7 +212,7 @@ func (r *run) end() error {
 	r.log.Info("stopped", "host", r.opts.Name, "took", time.Since(began))
 
 	var errs []error
-	if !r.askedFor(reason) {
+	if failed != nil {
 		errs = append(errs, reason)
 	}
 	if r.cut.Err() != nil {
@@ -221,11 +224,14 @@ func (r *run) end() error {
 	return errors.Join(errs...)
 }
 
-// askedFor tells a stop that somebody wanted from a failure.
-func (r *run) askedFor(reason error) bool {
-	_, signal := reason.(signalled)
-	return signal || reason == errIdle || r.caller.Err() != nil && reason == context.Cause(r.caller)
-}
+// A failure is a reason to stop that nobody wanted. The type tells, not a
+// comparison: the cause of a caller's context may be one that can't be compared.
+type failure struct{ error }
+
+func (f *failure) Unwrap() error { return f.error }
+
+// fail stops the host, unless it stops already.
+func (r *run) fail(err error) { r.stop(&failure{err}) }
 
 // cutAll ends all contexts.
 func (r *run) cutAll() {
