@@ -58,5 +58,6 @@
 //
 // The host says starting, ready, stopping with the reason, and stopped, and when a
 // startup action is done, a service starts, ends or is restarted. The keys are
-// host, action, service, job, took and err.
+// host, action, service, job, took and err. A panic anywhere in what was added is
+// logged with its stack.
 package hosting

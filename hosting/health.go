@@ -33,8 +33,7 @@ const (
 
 // A check tells whether the host can do its work.
 type check struct {
-	name string
-	run  func(ctx context.Context) error
+	run func(ctx context.Context) error
 	caller
 
 	mu   sync.Mutex // guards the rest; held while the check runs, so that it runs once
@@ -49,7 +48,7 @@ func (h *Host) AddCheck(name string, run func(ctx context.Context) error) {
 	if run == nil {
 		wrong = fmt.Errorf("check %q: the function is nil", name)
 	}
-	c := &check{name: name, run: run}
+	c := &check{run: run, caller: caller{host: h, kind: "check", name: name}}
 	h.add("check", name, wrong, func() { h.checks = append(h.checks, c) })
 }
 
@@ -93,7 +92,13 @@ func (c *check) ask(ctx context.Context) error {
 }
 
 // A caller calls what may not answer in time.
-type caller struct{ left atomic.Int32 } // calls that were given up and go on
+type caller struct {
+	host       *Host
+	kind, name string
+
+	left     atomic.Int32 // calls that were given up and go on
+	panicked atomic.Bool  // the last one that ended
+}
 
 // call calls f, which has checkTimeout. If it ignores that, it is left behind,
 // and not called again before it has returned: probes come for ever.
@@ -104,7 +109,10 @@ func (c *caller) call(ctx context.Context, f func(context.Context) error) error 
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout-toHeed)
 	defer cancel()
 	end := make(chan error, 1)
-	go guard.Settle(func() error { return f(ctx) }, func(err error) { end <- err })
+	go guard.Settle(func() error { return f(ctx) }, func(err error) {
+		c.logPanic(err)
+		end <- err
+	})
 	select {
 	case err := <-end:
 		return err
@@ -123,6 +131,14 @@ func (c *caller) call(ctx context.Context, f func(context.Context) error) error 
 		c.left.Add(-1)
 	}()
 	return fmt.Errorf("no answer within %s", checkTimeout)
+}
+
+// logPanic logs the first panic of a row: probes come for ever.
+func (c *caller) logPanic(err error) {
+	_, panicked := errors.AsType[*guard.PanicError](err)
+	if !c.panicked.Swap(panicked) {
+		c.host.logPanic(c.kind, c.name, err)
+	}
 }
 
 // Handler serves

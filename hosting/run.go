@@ -198,10 +198,8 @@ func (r *run) end() error {
 	began := r.orderedAt()
 	r.log.Info("stopping", "host", r.opts.Name, "reason", reason)
 	if r.opts.OnStopping != nil {
-		err := r.call(r.running, "hook", "OnStopping", func(context.Context) error { r.opts.OnStopping(reason); return nil })
-		if err != nil && !errors.Is(err, ErrStuck) {
-			r.log.Warn("OnStopping panicked", "err", err)
-		}
+		// What can go wrong, a panic and being stuck, is told by call.
+		_ = r.call(r.running, "hook", "OnStopping", func(context.Context) error { r.opts.OnStopping(reason); return nil })
 	}
 	defer context.AfterFunc(r.cut, r.cutAll)()
 	stuck := append(r.endJobs(), r.endServices()...)
@@ -315,7 +313,10 @@ func (r *run) call(ctx context.Context, kind, name string, f func(context.Contex
 	go guard.Settle(func() (err error) { // nobody can wait for it if it ignores ctx
 		pprof.Do(ctx, pprof.Labels(kind, name), func(ctx context.Context) { err = f(ctx) })
 		return err
-	}, func(err error) { end <- err })
+	}, func(err error) {
+		r.logPanic(kind, name, err) // here, so that it is known even if it was left behind
+		end <- err
+	})
 	select {
 	case err := <-end:
 		return err
@@ -337,6 +338,13 @@ func (r *run) call(ctx context.Context, kind, name string, f func(context.Contex
 	defer r.leaving.Unlock()
 	r.left = append(r.left, stuck)
 	return ErrStuck
+}
+
+// logPanic logs the stack of a panic, which its error leaves out.
+func (h *Host) logPanic(kind, name string, err error) {
+	if panicked, ok := errors.AsType[*guard.PanicError](err); ok {
+		h.log.Error(kind+" panicked", kind, name, "err", err, "stack", string(panicked.Stack))
+	}
 }
 
 // orderedAt is when the host, which is to stop, was seen to be.

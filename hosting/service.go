@@ -56,7 +56,7 @@ func (s *service) run(ctx context.Context) error {
 			return nil
 		case !s.restart:
 			s.ended("failed", err)
-			return s.failure(err)
+			return fmt.Errorf("hosting: service %q: %w", s.name, err)
 		}
 		if time.Since(began) >= steady {
 			failures = 1
@@ -74,21 +74,14 @@ func (s *service) run(ctx context.Context) error {
 	}
 }
 
-// failure names the service, and logs the stack of a panic, which an error
-// leaves out.
-func (s *service) failure(err error) error {
-	if panicked, ok := errors.AsType[*guard.PanicError](err); ok {
-		s.host.log.Error("service panicked", "service", s.name, "err", err, "stack", string(panicked.Stack))
-	}
-	return fmt.Errorf("hosting: service %q: %w", s.name, err)
-}
-
 // once runs the service under a label by which its goroutines are found.
 func (s *service) once(ctx context.Context) error {
-	return guard.Call(func() (err error) {
+	err := guard.Call(func() (err error) {
 		pprof.Do(ctx, pprof.Labels("service", s.name), func(ctx context.Context) { err = s.svc.Run(ctx) })
 		return err
 	})
+	s.host.logPanic("service", s.name, err)
+	return err
 }
 
 func (s *service) ended(state string, err error) {

@@ -75,7 +75,6 @@ type JobStatus struct {
 
 // A report is a part of the status that somebody else tells.
 type report struct {
-	name string
 	tell func(ctx context.Context) (any, error)
 	caller
 }
@@ -88,7 +87,7 @@ func (h *Host) AddReport(name string, tell func(ctx context.Context) (any, error
 	if tell == nil {
 		wrong = fmt.Errorf("report %q: the function is nil", name)
 	}
-	r := &report{name: name, tell: tell}
+	r := &report{tell: tell, caller: caller{host: h, kind: "report", name: name}}
 	h.add("report", name, wrong, func() { h.reports = append(h.reports, r) })
 }
 
