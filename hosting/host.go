@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"time"
 
@@ -141,7 +142,7 @@ func (h *Host) AddService(name string, s Service, opts ...ServiceOption) {
 		o.applyService(sv)
 	}
 	var wrong error
-	if f, ok := s.(ServiceFunc); s == nil || ok && f == nil {
+	if isNil(s) {
 		wrong = fmt.Errorf("service %q is nil", name)
 	}
 	h.add("service", name, wrong, func() { h.services = append(h.services, sv) })
@@ -154,6 +155,9 @@ func (h *Host) AddJob(job jobs.Job, opts jobs.Options, more ...JobOption) {
 	j := &hostedJob{}
 	for _, o := range more {
 		o.applyJob(j)
+	}
+	if isNil(job) {
+		job = nil // for NewRunner to find
 	}
 	if named, ok := job.(interface{ Name() string }); ok {
 		opts.Name = cmp.Or(opts.Name, named.Name())
@@ -169,6 +173,18 @@ func (h *Host) AddJob(job jobs.Job, opts jobs.Options, more ...JobOption) {
 	}
 	j.name, j.runner, j.limited, j.grace = opts.Name, runner, opts.IterationLimit > 0, max(opts.Grace, 0)
 	h.add("job", opts.Name, err, func() { h.jobs = append(h.jobs, j) })
+}
+
+// isNil reports whether there is nothing in v, or a nil pointer or function: all
+// but a rare one would panic when it is used.
+func isNil(v any) bool {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Pointer, reflect.Func:
+		return r.IsNil()
+	}
+	return false
 }
 
 // add keeps what is added, and what is wrong with it or its name.

@@ -14,7 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/jetjobs/jetjobs/hosting"
+	"github.com/jetjobs/jetjobs/hosting/cron"
 	"github.com/jetjobs/jetjobs/jobs"
+	"github.com/jetjobs/jetjobs/queue"
 )
 
 func TestEverythingStartsInOrderAndStopsInReverse(t *testing.T) {
@@ -296,7 +298,10 @@ func TestNothingStartsIfAnythingIsWrong(t *testing.T) {
 	h.AddService("twice", j.service("two"))
 	h.AddService("missing", nil)
 	h.AddService("missing too", hosting.ServiceFunc(nil))
+	h.AddService("missing as well", (*nobody)(nil))
 	h.AddJob(nil, jobs.Options{Name: "nobody"})
+	h.AddJob((*cron.Fleet)(nil), jobs.Options{Name: "no fleet"})
+	h.AddQueue((*queue.Queue[string])(nil))
 	h.AddJob(jobs.ErrFunc(j.action("job")), jobs.Options{Interval: -1})
 	h.AddCheck("asks nobody", nil)
 	h.AddReport("says nothing", nil)
@@ -312,7 +317,10 @@ func TestNothingStartsIfAnythingIsWrong(t *testing.T) {
 		`two are added as service "twice"`,
 		`service "missing" is nil`,
 		`service "missing too" is nil`,
+		`service "missing as well" is nil`,
 		`job "nobody": jobs: job is nil`,
+		`job "no fleet": jobs: job is nil`,
+		`a queue to report is nil`,
 		`job "job": jobs: Options.Interval is -1ns`,
 		`check "asks nobody": the function is nil`,
 		`report "says nothing": the function is nil`,
@@ -320,9 +328,28 @@ func TestNothingStartsIfAnythingIsWrong(t *testing.T) {
 	} {
 		require.ErrorContains(t, err, want)
 	}
-	require.Len(t, strings.Split(err.Error(), "\n"), 12)
+	require.Len(t, strings.Split(err.Error(), "\n"), 15)
 	require.Equal(t, err.Error(), h.Check().Error())
 	j.require(t)
+}
+
+// nobody is a service by its pointer.
+type nobody struct{ calls int }
+
+func (n *nobody) Run(context.Context) error { n.calls++; return nil }
+
+func TestNothingStartsIfTheContextHasEnded(t *testing.T) {
+	var j journal
+	h := quiet(hosting.Options{OnReady: j.action("ready")})
+	h.AddStartup("migrate", j.action("migrate"))
+	h.AddStartup("late", j.action("late"), hosting.AfterStartup())
+	h.AddService("api", j.service("api"))
+	h.AddJob(jobs.ErrFunc(j.action("job")), jobs.Options{})
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	require.NoError(t, h.Run(ctx))
+	j.require(t)
+	require.Equal(t, "waiting", h.Status(t.Context()).Startup[0].State)
 }
 
 func TestRunIsForOnce(t *testing.T) {

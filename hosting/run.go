@@ -56,7 +56,7 @@ type run struct {
 // Run starts everything, waits for a reason to stop, stops everything, and
 // returns when all has ended. The reasons are: the end of ctx, SIGINT or SIGTERM,
 // idleness (Options.StopWhenIdle), and the first failure of a startup action,
-// a service or OnReady.
+// a service or OnReady. If ctx has ended before, nothing is started.
 //
 // To stop, jobs are told to take nothing new and have Grace to finish, after
 // which their contexts end with the cause jobs.ErrShutdown. When they have ended

@@ -40,12 +40,12 @@ func (r *run) startUp(late bool) error {
 		}
 	}
 	slices.SortStableFunc(wave, func(a, b *action) int { return cmp.Compare(a.priority, b.priority) })
-	for len(wave) > 0 {
+	for len(wave) > 0 && r.running.Err() == nil {
 		n := 1
 		for n < len(wave) && wave[n].priority == wave[0].priority {
 			n++
 		}
-		if err := r.doTogether(wave[:n]); err != nil || r.running.Err() != nil {
+		if err := r.doTogether(wave[:n]); err != nil {
 			return err
 		}
 		wave = wave[n:]

@@ -109,7 +109,7 @@ type QueueReport struct {
 
 // AddQueue adds a QueueReport to /statusz, called "queue " and the queue's name.
 func (h *Host) AddQueue(q Queue) {
-	if q == nil {
+	if isNil(q) {
 		h.mustBeNew("report", "queue")
 		h.problem(errors.New("a queue to report is nil"))
 		return
