@@ -4,6 +4,7 @@
 package hosting
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -146,7 +147,8 @@ func (c *caller) logPanic(err error) {
 //   - /healthz: 200 as long as the process can answer. It says nothing of NATS:
 //     restarting a process does not mend its server.
 //   - /readyz: 200 when startup is over and every check passes; else 503 with
-//     Retry-After, and which check says what. While the host stops, 503.
+//     Retry-After, which startup actions are under way, and which check says
+//     what. While the host stops, 503.
 //   - /statusz: Status as JSON. It tells errors and names: keep it inside.
 //
 // It may be used without Options.Listen, in a server of your own.
@@ -166,17 +168,7 @@ func (h *Host) Handler() http.Handler {
 }
 
 func (h *Host) serveReady(w http.ResponseWriter, r *http.Request) {
-	var wrong []string
-	if s := h.current(); s != Ready {
-		wrong = append(wrong, fmt.Sprintf("the host is %s", s))
-	} else {
-		said := runChecks(r.Context(), h.whatWasAdded().checks)
-		for _, name := range slices.Sorted(maps.Keys(said)) {
-			if said[name] != nil {
-				wrong = append(wrong, fmt.Sprintf("%s: %s", name, said[name]))
-			}
-		}
-	}
+	wrong := h.notReady(r.Context())
 	if len(wrong) == 0 {
 		fmt.Fprintln(w, "ready")
 		return
@@ -186,6 +178,31 @@ func (h *Host) serveReady(w http.ResponseWriter, r *http.Request) {
 	for _, line := range wrong {
 		fmt.Fprintln(w, line)
 	}
+}
+
+// notReady returns why the host is not ready, one line each.
+func (h *Host) notReady(ctx context.Context) (wrong []string) {
+	state, all := h.current(), h.whatWasAdded()
+	if state != Ready {
+		wrong = append(wrong, fmt.Sprintf("the host is %s", state))
+	}
+	if state != Starting && state != Ready {
+		return wrong
+	}
+	if state == Starting {
+		for _, a := range all.actions {
+			if s := a.snapshot(); s.State == "running" || s.State == "failed" {
+				wrong = append(wrong, fmt.Sprintf("startup action %q: %s", s.Name, cmp.Or(s.Error, s.State)))
+			}
+		}
+	}
+	said := runChecks(ctx, all.checks)
+	for _, name := range slices.Sorted(maps.Keys(said)) {
+		if said[name] != nil {
+			wrong = append(wrong, fmt.Sprintf("%s: %s", name, said[name]))
+		}
+	}
+	return wrong
 }
 
 // serve serves Handler on Options.Listen, if it is given, until close.

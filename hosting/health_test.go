@@ -58,6 +58,33 @@ func TestHostIsReadyOnlyBetweenStartupAndTheOrderToStop(t *testing.T) {
 	})
 }
 
+func TestReadyzSaysWhatStartupWaitsFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		h := quiet(hosting.Options{})
+		h.AddStartup("done", func(context.Context) error { return nil }, hosting.Priority(-1))
+		h.AddStartup("slow", func(context.Context) error { time.Sleep(time.Minute); return nil })
+		h.AddStartup("flaky", func(context.Context) error {
+			if tries++; tries < 9 {
+				return errTest
+			}
+			return nil
+		}, hosting.Attempts(9))
+		h.AddStartup("later", func(context.Context) error { return nil }, hosting.Priority(1))
+		h.AddCheck("disk", func(context.Context) error { return errTest })
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- h.Run(ctx) }()
+		synctest.Wait()
+		require.Equal(t, "the host is starting\nstartup action \"slow\": running\nstartup action \"flaky\": out of luck\ndisk: out of luck\n",
+			ask(h, "/readyz").Body.String())
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, "disk: out of luck\n", ask(h, "/readyz").Body.String())
+		stop()
+		require.NoError(t, <-ended)
+	})
+}
+
 func TestChecksDecideWhetherTheHostIsReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64
