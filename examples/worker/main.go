@@ -16,6 +16,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -48,29 +51,25 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer closeNATS()
-	emails, err := queue.Open[Email](ctx, js, "emails", queue.Options{Replicas: cfg.replicas})
-	if err != nil {
-		return err
-	}
-
+	emails := &mailbox{js: js, cfg: cfg}
 	if cfg.setup {
-		slog.Info("the queue is there", "queue", emails.Name())
-		return nil
+		ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return emails.setUp(ctx)
 	}
 
 	host := hosting.New(hosting.Options{Name: "worker", Grace: cfg.grace, Listen: cfg.listen})
 	host.AddCheck("nats", hosting.Connected(js.Conn()))
+	host.AddStartup("open emails", emails.open, hosting.Attempts(10)) // a minute, from when the servers are there
+	host.AddStartup("demo", emails.enqueueDemo, hosting.Priority(1))
 	host.AddQueue(emails)
-	host.AddJob(queue.NewJob(emails, deliver, queue.JobOptions{Concurrency: cfg.concurrency}), jobs.Options{})
-	if cfg.demo > 0 {
-		host.AddStartup("demo", func(ctx context.Context) error { return enqueueDemo(ctx, emails, cfg.demo) })
-	}
+	host.AddJob(emails, jobs.Options{})
 	addSchedules(host, emails)
 	return host.Run(ctx)
 }
 
 // addSchedules adds what runs by the clock.
-func addSchedules(host *hosting.Host, emails *queue.Queue[Email]) {
+func addSchedules(host *hosting.Host, emails *mailbox) {
 	report := func(ctx context.Context) error {
 		stats, err := emails.Stats(ctx)
 		if err != nil {
@@ -96,17 +95,8 @@ func deliver(ctx context.Context, e *queue.Entry[Email]) error {
 	}
 }
 
-func enqueueDemo(ctx context.Context, emails *queue.Queue[Email], n int) error {
-	for i := range n {
-		if _, err := emails.Enqueue(ctx, Email{To: fmt.Sprintf("user-%d@example.com", i+1)}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // connect connects to the cluster, or starts a server in this process. The connection never gives up: a
-// worker waits for its servers, and /readyz says that it does.
+// worker waits for its servers, and its log and /readyz say that it does.
 func connect(cfg config) (jetstream.JetStream, func(), error) {
 	if cfg.natsURL == "" {
 		srv, err := natsd.Start(natsd.Options{Dir: cfg.dir, Listen: cfg.natsListen})
@@ -116,7 +106,7 @@ func connect(cfg config) (jetstream.JetStream, func(), error) {
 		slog.Info("started a server in this process, as NATS_URL is not set", "url", srv.URL())
 		return srv.JetStream(), srv.Close, nil
 	}
-	opts := []nats.Option{nats.Name("worker"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true)}
+	opts := []nats.Option{nats.Name("worker"), nats.MaxReconnects(-1), nats.RetryOnFailedConnect(true), nats.ReconnectErrHandler(tellWhyNot())}
 	if cfg.natsUser != "" {
 		// Inboxes of its own, which is all that the user may listen to: see examples/deploy.
 		opts = append(opts, nats.UserInfo(cfg.natsUser, cfg.natsPassword), nats.CustomInboxPrefix("_INBOX_"+cfg.natsUser))

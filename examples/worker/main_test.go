@@ -85,11 +85,17 @@ func TestWorkerWithAWrongConfigurationSaysSo(t *testing.T) {
 
 func fetch(t *testing.T, url string) string {
 	t.Helper()
+	code, body := get(t, url)
+	require.Equal(t, http.StatusOK, code, "%s", body)
+	return body
+}
+
+func get(t *testing.T, url string) (code int, body string) {
+	t.Helper()
 	response, err := http.Get(url)
 	require.NoError(t, err)
 	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
+	all, err := io.ReadAll(response.Body)
 	require.NoError(t, err)
-	require.Equal(t, http.StatusOK, response.StatusCode, "%s", body)
-	return string(body)
+	return response.StatusCode, string(all)
 }
