@@ -31,15 +31,21 @@ func TestNothingIsLeftAndUnfinishedJobsCostNoAttempt(t *testing.T) {
 		}
 		locks, err := lock.Open(t.Context(), js, lock.Options{})
 		require.NoError(t, err)
+		fleet, err := cron.OpenFleet(t.Context(), js, cron.FleetOptions{Logger: silent})
+		require.NoError(t, err)
 
 		before := js.Conn().NumSubscriptions()
 		h := quiet(hosting.Options{Grace: 10 * time.Second})
-		started := make(chan struct{}, 9)
+		started, ticked := make(chan struct{}, 9), make(chan struct{}, 99)
 		h.AddJob(queue.NewJob(q, func(ctx context.Context, _ *queue.Entry[string]) error {
 			started <- struct{}{}
 			<-ctx.Done()
 			return ctx.Err()
 		}, queue.JobOptions{Concurrency: 2}), jobs.Options{})
+		h.AddDistributedCron(fleet, "* * * * * *", "each-second", jobs.ErrFunc(func(context.Context) error {
+			ticked <- struct{}{}
+			return nil
+		}), cron.FleetJobOptions{})
 		h.AddService("leader", hosting.ServiceFunc(func(ctx context.Context) error {
 			return locks.Do(ctx, "leader", func(ctx context.Context, _ lock.Fence) error {
 				<-ctx.Done()
@@ -51,6 +57,7 @@ func TestNothingIsLeftAndUnfinishedJobsCostNoAttempt(t *testing.T) {
 		go func() { ended <- h.Run(ctx) }()
 		<-started
 		<-started
+		<-ticked
 		stop()
 		began := time.Now()
 		require.NoError(t, <-ended)
