@@ -6,6 +6,7 @@ package cron
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // a container image often has no zones: 450 KB
@@ -58,8 +59,8 @@ func parse(spec, zone string) (Schedule, error) {
 	} else if s.zone, errZone = time.LoadLocation(zone); errZone != nil {
 		errZone = fmt.Errorf("zone %q is unknown: want a name such as \"Europe/Paris\", or \"\" for UTC", zone)
 	}
-	if duration, ok := strings.CutPrefix(s.spec, "@every "); ok {
-		s.every, err = parseEvery(spec, duration)
+	if strings.HasPrefix(s.spec, "@every ") {
+		s.every, err = parseEvery(spec)
 	} else {
 		err = s.parseSpec(spec)
 	}
@@ -67,26 +68,28 @@ func parse(spec, zone string) (Schedule, error) {
 		return Schedule{}, err
 	}
 	if s.Next(time.Now()).IsZero() {
-		return Schedule{}, fmt.Errorf("schedule %q never fires: no such day in the months it names", spec)
+		return Schedule{}, explainNever(spec)
 	}
 	return s, nil
 }
 
-func parseEvery(spec, duration string) (time.Duration, error) {
-	every, err := time.ParseDuration(duration)
+func parseEvery(spec string) (time.Duration, error) {
+	duration := fieldsOf(spec)[1]
+	duration.text = strings.TrimSpace(spec[duration.position-1:]) // all the rest, if there are more words
+	every, err := time.ParseDuration(duration.text)
 	if err != nil || every < time.Second || every%time.Second != 0 {
-		return 0, fmt.Errorf("schedule %q: duration %q (position %d): want whole seconds, 1s or more, such as 90s or 1h30m",
-			spec, duration, strings.Index(spec, duration)+1)
+		return 0, duration.wrong(spec, "duration", errors.New("want whole seconds, 1s or more, such as 90s or 1h30m"))
 	}
 	return every, nil
 }
 
 func (s *Schedule) parseSpec(spec string) error {
-	if first, _, _ := strings.Cut(s.spec, " "); strings.Contains(first, "TZ=") {
-		return fmt.Errorf("schedule %q: %q (position 1): give the zone as a parameter", spec, first)
+	fields := fieldsOf(spec)
+	if len(fields) > 0 && strings.Contains(fields[0].text, "TZ=") {
+		return fields[0].wrong(spec, "zone", errors.New("give the zone as a parameter"))
 	}
 	ticks, err := parser.Parse(s.spec)
-	if err != nil {
+	if err != nil || slices.ContainsFunc(fields, func(f field) bool { return emptyItem(f.text) }) {
 		return explain(spec, err)
 	}
 	if t, ok := ticks.(*cron.SpecSchedule); ok {
@@ -99,37 +102,6 @@ func (s *Schedule) parseSpec(spec string) error {
 	}
 	s.ticks = ticks
 	return nil
-}
-
-var fieldNames = []string{"second", "minute", "hour", "day of month", "month", "day of week"}
-
-// explain finds the field that is wrong, by trying each one with all others *.
-func explain(spec string, err error) error {
-	fields := strings.Fields(spec)
-	if strings.HasPrefix(spec, "@") || len(fields) == 0 {
-		return fmt.Errorf("schedule %q: want five fields (minute, hour, day of month, month, day of week), six with seconds first, "+
-			"or @hourly, @daily, @weekly, @monthly, @yearly, @every 90s", spec)
-	}
-	if len(fields) != 5 && len(fields) != 6 {
-		return fmt.Errorf("schedule %q has %d fields: want five (minute, hour, day of month, month, day of week), or six with seconds first",
-			spec, len(fields))
-	}
-	var errs []error
-	position := 0
-	for i, field := range fields {
-		position += strings.Index(spec[position:], field)
-		alone := []string{"*", "*", "*", "*", "*", "*"}[:len(fields)]
-		alone[i] = field
-		if _, err := parser.Parse(strings.Join(alone, " ")); err != nil {
-			errs = append(errs, fmt.Errorf("schedule %q: %s %q (position %d): %w",
-				spec, fieldNames[i+6-len(fields)], field, position+1, err))
-		}
-		position += len(field)
-	}
-	if len(errs) == 0 {
-		return fmt.Errorf("schedule %q: %w", spec, err)
-	}
-	return errors.Join(errs...)
 }
 
 // Next returns the first time after t at which s fires, in the zone of s, or the
