@@ -95,10 +95,7 @@ func (s *Schedule) parseSpec(spec string) error {
 	if t, ok := ticks.(*cron.SpecSchedule); ok {
 		const star = 1 << 63 // how the library remembers a *
 		s.fixed = t.Hour&star == 0
-		t.Location = s.zone
-		if s.fixed {
-			t.Location = time.UTC // see nextFixed
-		}
+		t.Location = time.UTC // see nextOnWall
 	}
 	s.ticks = ticks
 	return nil
@@ -107,14 +104,60 @@ func (s *Schedule) parseSpec(spec string) error {
 // Next returns the first time after t at which s fires, in the zone of s, or the
 // zero time if there is none within five years.
 func (s Schedule) Next(t time.Time) time.Time {
-	switch {
-	case s.every > 0:
+	if s.every > 0 {
 		since := t.Unix() - mod(t.Unix(), int64(s.every/time.Second))
 		return time.Unix(since, 0).Add(s.every).In(s.zone)
-	case s.fixed:
-		return s.nextFixed(t)
 	}
-	return s.ticks.Next(t.In(s.zone))
+	return s.nextOnWall(t.In(s.zone))
+}
+
+// nextOnWall asks the library for what the clock on the wall shows, as if it were
+// UTC, which never jumps: in the zone itself the library loses a day that has no
+// midnight, and never returns where a day is missing. Then it looks between which
+// two jumps the clock shows that.
+func (s Schedule) nextOnWall(t time.Time) time.Time {
+	from := onWall(t)
+	if jump, _ := t.ZoneBounds(); s.fixed && !jump.IsZero() {
+		from = latest(from, onWall(jump.Add(-1))) // what was shown before the clock went back has fired
+	}
+	wall := s.ticks.Next(from)
+	for start := t; !wall.IsZero(); {
+		_, offset := start.Zone()
+		at := wall.Add(-time.Duration(offset) * time.Second).In(s.zone)
+		end := nextJump(start)
+		if end.IsZero() || at.Before(end) {
+			return latest(at, start) // at is before start if the clock jumped over wall
+		}
+		start = end
+		// From here the clock may show again what came before from, or be past wall.
+		if begin := onWall(start).Add(-1); !s.fixed && (begin.Before(from) || !begin.Before(wall)) {
+			from, wall = begin, s.ticks.Next(begin)
+		}
+	}
+	return wall
+}
+
+// nextJump is when the clock of t's zone jumps next, if only by nothing, or zero.
+func nextJump(t time.Time) time.Time {
+	_, end := t.ZoneBounds()
+	if !end.IsZero() && !end.After(t) {
+		// Go 1.26 ends each year that is past a zone's table after 365 days.
+		end = end.Add(24 * time.Hour)
+	}
+	return end
+}
+
+// onWall is a time in UTC that shows what t shows.
+func onWall(t time.Time) time.Time {
+	_, offset := t.Zone()
+	return t.UTC().Add(time.Duration(offset) * time.Second)
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return b
+	}
+	return a
 }
 
 // mod is the remainder that is never negative.
@@ -130,47 +173,6 @@ func (s Schedule) NextN(t time.Time, n int) []time.Time {
 		all = append(all, t)
 	}
 	return all
-}
-
-// nextFixed asks the library for what the clock on the wall shows, as if it were
-// UTC, which never jumps.
-func (s Schedule) nextFixed(t time.Time) time.Time {
-	for wall := onWall(t.In(s.zone)); ; {
-		if wall = s.ticks.Next(wall); wall.IsZero() {
-			return wall
-		}
-		// Not after t: a time of the repeated hour that has come already, or two
-		// of a gap that come together.
-		if at := resolve(wall, s.zone); at.After(t) {
-			return at
-		}
-	}
-}
-
-// onWall is a time in UTC that shows what t shows.
-func onWall(t time.Time) time.Time {
-	return time.Date(t.Year(), t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), time.UTC)
-}
-
-// resolve is when the clock of a zone first shows wall, or, if it never does, when
-// it jumps over it.
-func resolve(wall time.Time, zone *time.Location) time.Time {
-	at := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), 0, zone)
-	start, end := at.ZoneBounds()
-	switch shown := onWall(at); {
-	case shown.After(wall):
-		return start
-	case shown.Before(wall):
-		return end
-	}
-	if start.IsZero() {
-		return at
-	}
-	_, offset := start.Add(-time.Second).Zone()
-	if before := wall.Add(-time.Duration(offset) * time.Second); before.Before(start) {
-		return before.In(zone)
-	}
-	return at
 }
 
 // Spec returns the expression, with single spaces.

@@ -122,6 +122,14 @@ func TestClockThatJumps(t *testing.T) {
 			[]string{"2026-10-04T02:30:00+11:00", "2026-10-05T02:15:00+11:00"}},
 		{"a day that never was", "0 12 * * *", "Pacific/Apia", "2011-12-29T11:00:00-10:00",
 			[]string{"2011-12-29T12:00:00-10:00", "2011-12-31T00:00:00+14:00", "2011-12-31T12:00:00+14:00"}},
+		{"a day without midnight, each hour", "0 * * * FRI", "Africa/Cairo", "2026-04-22T14:00:00+02:00",
+			[]string{"2026-04-24T01:00:00+03:00", "2026-04-24T02:00:00+03:00"}},
+		{"a day without midnight, each half hour", "*/30 * * * 0", "Asia/Beirut", "2026-03-27T14:00:00+02:00",
+			[]string{"2026-03-29T01:00:00+03:00", "2026-03-29T01:30:00+03:00"}},
+		{"a day that never was, each hour", "0 * 1-7 * *", "Pacific/Apia", "2011-12-29T11:00:00-10:00",
+			[]string{"2012-01-01T00:00:00+14:00", "2012-01-01T01:00:00+14:00"}},
+		{"the last day of a leap year past the table of a zone", "0 * * * *", paris, "2040-12-31T22:30:00+01:00",
+			[]string{"2040-12-31T23:00:00+01:00", "2041-01-01T00:00:00+01:00", "2041-01-01T01:00:00+01:00"}},
 		{"UTC never jumps", "30 2 * * *", "", "2026-03-28T12:00:00Z",
 			[]string{"2026-03-29T02:30:00Z", "2026-03-30T02:30:00Z"}},
 	} {
@@ -129,6 +137,107 @@ func TestClockThatJumps(t *testing.T) {
 		for i, want := range c.want {
 			require.Equal(t, want, got[i].Format(time.RFC3339), "%s: %v", c.what, got)
 		}
+	}
+}
+
+// ticks are what Parse's doc says of a schedule around a jump, found minute by
+// minute. A schedule that names hours fires at a minute if one of the minutes the
+// wall has come to show since, gaps included, is named.
+func ticks(from, to time.Time, namesHours bool, due func(wall time.Time) bool) []time.Time {
+	var all []time.Time
+	wallOf := func(t time.Time) time.Time {
+		_, offset := t.Zone()
+		return t.UTC().Add(time.Duration(offset) * time.Second)
+	}
+	for t, shown := from, wallOf(from); t.Before(to); {
+		t = t.Add(time.Minute)
+		wall := wallOf(t)
+		fires := !namesHours && due(wall)
+		for ; shown.Before(wall); shown = shown.Add(time.Minute) {
+			fires = fires || namesHours && due(shown.Add(time.Minute))
+		}
+		if fires {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+func TestEveryTickAroundEveryJump(t *testing.T) {
+	type wall = time.Time
+	specs := []struct {
+		spec       string
+		namesHours bool
+		due        func(w wall) bool
+	}{
+		{"*/20 * * * *", false, func(w wall) bool { return w.Minute()%20 == 0 }},
+		{"0 * * * FRI", false, func(w wall) bool { return w.Minute() == 0 && w.Weekday() == time.Friday }},
+		{"*/30 * * * 0", false, func(w wall) bool { return w.Minute()%30 == 0 && w.Weekday() == time.Sunday }},
+		{"5 * 1-7 * *", false, func(w wall) bool { return w.Minute() == 5 && w.Day() < 8 }},
+		{"* * 24 4 *", false, func(w wall) bool { return w.Day() == 24 && w.Month() == time.April }},
+		{"0 0 * * *", true, func(w wall) bool { return w.Minute() == 0 && w.Hour() == 0 }},
+		{"*/15 0-3 * * *", true, func(w wall) bool { return w.Minute()%15 == 0 && w.Hour() < 4 }},
+		{"15 */2 * * 0", true, func(w wall) bool { return w.Minute() == 15 && w.Hour()%2 == 0 && w.Weekday() == time.Sunday }},
+		{"59 23 * * 6", true, func(w wall) bool { return w.Minute() == 59 && w.Hour() == 23 && w.Weekday() == time.Saturday }},
+		{"30 2 30 12 *", true, func(w wall) bool {
+			return w.Minute() == 30 && w.Hour() == 2 && w.Day() == 30 && w.Month() == time.December
+		}},
+	}
+	for _, zone := range []string{"Africa/Cairo", "Africa/Casablanca", "America/Havana", "America/Santiago", "Antarctica/Troll",
+		"Asia/Beirut", "Australia/Lord_Howe", "Europe/Dublin", "Europe/Paris", "Pacific/Apia"} {
+		for _, c := range specs {
+			s := schedule(t, c.spec, zone)
+			for _, from := range beforeJumps(t, zone, 2011, 2026) {
+				to := from.Add(80 * time.Hour)
+				want := ticks(from, to, c.namesHours, c.due)
+				for asked := from; asked.Before(to); asked = asked.Add(17 * time.Minute) {
+					for len(want) > 0 && !want[0].After(asked) {
+						want = want[1:]
+					}
+					got := s.Next(asked)
+					if len(want) > 0 && !got.Equal(want[0]) || len(want) == 0 && !got.After(to) {
+						t.Fatalf("%s: after %s comes %s, want %v", s, asked, got, want[:min(1, len(want))])
+					}
+				}
+			}
+		}
+	}
+}
+
+// beforeJumps returns times 40 hours before each jump of a zone's clock.
+func beforeJumps(t *testing.T, zone string, years ...int) []time.Time {
+	t.Helper()
+	location, err := time.LoadLocation(zone)
+	require.NoError(t, err)
+	var all []time.Time
+	for _, year := range years {
+		for hour := time.Date(year, 1, 1, 0, 0, 0, 0, location); hour.Year() == year; hour = hour.Add(time.Hour) {
+			_, before := hour.Add(-time.Hour).Zone()
+			if _, offset := hour.Zone(); offset != before {
+				all = append(all, hour.Add(-40*time.Hour))
+			}
+		}
+	}
+	return all
+}
+
+func BenchmarkNext(b *testing.B) {
+	for _, c := range []struct{ spec, from string }{
+		{"*/5 * * * *", "2026-06-01T00:00:00Z"},
+		{"0 9 * * MON", "2026-06-01T00:00:00Z"},
+		{"0 * 29 2 *", "2024-03-01T00:00:00Z"},
+		{"0 9 29 2 *", "2024-03-01T00:00:00Z"},
+		{"* * 2 * * *", "2026-10-25T01:00:00Z"}, // 02:00 again
+	} {
+		s, err := cron.Parse(c.spec, "Europe/Paris")
+		require.NoError(b, err)
+		from, err := time.Parse(time.RFC3339, c.from)
+		require.NoError(b, err)
+		b.Run(c.spec, func(b *testing.B) {
+			for b.Loop() {
+				s.Next(from)
+			}
+		})
 	}
 }
 
