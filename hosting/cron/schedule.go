@@ -36,10 +36,12 @@ var parser = cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron
 // is UTC. The error names the field, its position (from 1) in spec and the remedy;
 // a schedule that never fires is an error too.
 //
-// Twice a year a zone's clock jumps. A schedule whose hour field is * goes on as
-// if it did not: it fires every 20 minutes, every hour. One that names hours
-// fires once for each time it names: at a time that does not exist, when the gap
-// is over (02:30 becomes 03:00); at a time that comes twice, the first time.
+// Twice a year a zone's clock jumps. A schedule whose hour field is * goes by what
+// the clock on the wall shows: again at a time that comes twice, not at one that
+// does not exist. So every 20 minutes stay 20 minutes over a jump of an hour, but
+// not over one of half an hour (Lord Howe). A schedule that names hours, as */2
+// does, fires once for each time it names: at a time that does not exist, when the
+// gap is over (02:30 becomes 03:00); at a time that comes twice, the first time.
 //
 // @every counts from the Unix epoch, so that all processes agree: @every 90m fires
 // at 00:00, 01:30 and so on of 1 January 1970, and at each 90 minutes since.
