@@ -22,7 +22,7 @@ type Filter struct {
 	States         []State
 	IDPrefix       string
 	CorrelationID  string
-	Properties     map[string]string // with these values
+	Properties     map[string]string // has each of them, with this value; the empty one is a value
 	Error          string            // is part of Info.Error
 	EnqueuedAfter  time.Time         // inclusive
 	EnqueuedBefore time.Time         // exclusive
@@ -75,7 +75,7 @@ func (f Filter) matches(id, failure, correlation string, properties map[string]s
 		return false
 	}
 	for k, v := range f.Properties {
-		if properties[k] != v {
+		if has, ok := properties[k]; !ok || has != v { // one that is not there has no empty value
 			return false
 		}
 	}

@@ -159,3 +159,29 @@ func TestListOfAQueueThatMoves(t *testing.T) {
 		require.Len(t, done, n, "after it all")
 	})
 }
+
+// A job without a property is none whose property is empty, least of all when the
+// filter says what to cancel.
+func TestFilterByAnEmptyPropertyWantsItToBeThere(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		enqueue(t, q, "v", ID("none"))
+		enqueue(t, q, "v", ID("acme"), Property("tenant", "acme"))
+		enqueue(t, q, "v", ID("empty"), Property("tenant", ""))
+		empty := Filter{Properties: map[string]string{"tenant": ""}}
+		var listed []string
+		for i, err := range q.List(t.Context(), empty) {
+			require.NoError(t, err)
+			listed = append(listed, i.ID)
+		}
+		require.Equal(t, []string{"empty"}, listed)
+		n, err := q.CancelAll(t.Context(), empty)
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		for _, id := range []string{"none", "acme"} {
+			require.Equal(t, Waiting, get(t, q, id).State)
+		}
+		n, err = q.CancelAll(t.Context(), Filter{Properties: map[string]string{"tenant": "acme"}})
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+	})
+}

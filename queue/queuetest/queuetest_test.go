@@ -116,6 +116,18 @@ func TestFailuresSayWhatDiffers(t *testing.T) {
 	}), "inside of queuetest.Run")
 }
 
+// To have a property with an empty value is more than not to have it.
+func TestPropertyWantsItToBeThere(t *testing.T) {
+	t.Parallel()
+	q := open(t, queuetest.Start(t), queue.Options{})
+	enqueue(t, q, "ada", queue.ID("without"))
+	require.Contains(t, said(t, func(t testing.TB) {
+		queuetest.RequireEnqueued(t, q, email{To: "ada"}, queuetest.Property("tenant", ""))
+	}), `property tenant: want "", got none`)
+	enqueue(t, q, "ada", queue.ID("with"), queue.Property("tenant", ""))
+	require.Equal(t, "with", queuetest.RequireEnqueued(t, q, email{To: "ada"}, queuetest.Property("tenant", "")).ID)
+}
+
 func TestWorkSaysWhatBecameOfAJob(t *testing.T) {
 	queuetest.Run(t, func(t *testing.T, js jetstream.JetStream) {
 		q := open(t, js, queue.Options{MaxAttempts: 2, Backoff: func(int) time.Duration { return time.Hour }})

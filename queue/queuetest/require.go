@@ -55,9 +55,15 @@ func CorrelationID(id string) Matcher {
 	return func(j job) string { return differs("correlation ID", id, j.correlation) }
 }
 
-// Property wants a job with this property.
+// Property wants a job that has this property with this value, which may be empty.
 func Property(key, value string) Matcher {
-	return func(j job) string { return differs("property "+key, value, j.properties[key]) }
+	return func(j job) string {
+		got, has := j.properties[key]
+		if !has {
+			return fmt.Sprintf("property %s: want %q, got none", key, value)
+		}
+		return differs("property "+key, value, got)
+	}
 }
 
 // Timeout wants a job whose attempts have this limit of their own; zero is for one
