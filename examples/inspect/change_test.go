@@ -43,6 +43,8 @@ func TestCancelsJobsByIDAndFilter(t *testing.T) {
 		"requeue letters":                     "which jobs?",
 		"delete letters":                      "which jobs?",
 		"delete letters -property kind -all ": "want name=value",
+		"list letters -limit 1e3":             "want a number of at least 1, in digits",
+		"cancel letters -prefix b -limit 2x":  "want a number of at least 1, in digits", // not of 2
 	} {
 		_, errs := inspect(t, 2, words(args)...)
 		require.Contains(t, errs, text)

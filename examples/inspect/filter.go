@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -32,9 +33,9 @@ func defineFilter(fs *flag.FlagSet, f *queue.Filter) {
 	fs.Func("after", "only jobs enqueued at this `time` or after it; 10m means ten minutes ago", pastFlag(&f.EnqueuedAfter))
 	fs.Func("before", "only jobs enqueued before this `time`", pastFlag(&f.EnqueuedBefore))
 	fs.BoolVar(&f.Newest, "newest", false, "what was written last first")
-	fs.Func("limit", "how `many` jobs at most", func(s string) error {
-		if _, err := fmt.Sscan(s, &f.Limit); err != nil || f.Limit < 1 {
-			return errors.New("want a number of at least 1")
+	fs.Func("limit", "how `many` jobs at most", func(s string) (err error) {
+		if f.Limit, err = strconv.Atoi(s); err != nil || f.Limit < 1 {
+			return errors.New("want a number of at least 1, in digits")
 		}
 		return nil
 	})
