@@ -25,30 +25,31 @@ import (
 // each as EventWorkerUp; one that ends without a word is down within four seconds.
 //
 // Events are sent only while somebody watches, and are hints: one may be lost with
-// a connection, and what a slow watcher misses is counted in the next Event. Those
+// a connection. What a slow watcher misses is counted, in Missed of the next Event or,
+// when it has caught up and there is none, of an EventMissed at once. Those
 // of one process come in the order in which it tells them, but for EventProgress; who
 // enqueues a job tells so when the server has answered, when a worker may have told
 // of its start. A process that has never enqueued or worked before may be heard only
 // two seconds after its first job. Range over the sequence once.
 func (q *Queue[T]) Watch(ctx context.Context) (iter.Seq[Event], error) {
-	w := &watcher{c: q.c, events: make(chan Event, 8192), seen: map[string]int{}, gone: map[string]int{}, dropped: map[*nats.Subscription]int{}}
+	w := newWatcher(q.c)
 	if err := w.begin(ctx); err != nil {
 		return nil, q.c.wrap("watch", err)
 	}
 	return func(yield func(Event) bool) {
 		defer w.end()
 		for {
-			select {
-			case <-w.ctx.Done():
+			e, ok := w.next()
+			if !ok || !yield(e) {
 				return
-			case e := <-w.events:
-				if !yield(e) {
-					return
-				}
 			}
 		}
 	}, nil
 }
+
+// EventMissed is made by Watch and is about no job: so many events as its Missed says
+// were lost, and for now no other follows.
+const EventMissed EventType = "missed"
 
 // A watcher is one call of Watch.
 type watcher struct {
@@ -63,6 +64,45 @@ type watcher struct {
 	seen    map[string]int // the round in which a worker last answered
 	gone    map[string]int // the round in which a worker said that it ends: an answer heard after that was sent before
 	dropped map[*nats.Subscription]int
+}
+
+func newWatcher(c *core) *watcher {
+	return &watcher{
+		c: c, events: make(chan Event, 8192),
+		seen: map[string]int{}, gone: map[string]int{}, dropped: map[*nats.Subscription]int{},
+	}
+}
+
+// next waits for an event. Who finds none left is told first what it has missed, as
+// nobody knows when the next one comes.
+func (w *watcher) next() (e Event, ok bool) {
+	if len(w.events) == 0 {
+		if e, ok := w.takeMissed(); ok {
+			return e, true
+		}
+	}
+	select {
+	case <-w.ctx.Done():
+		return Event{}, false
+	case e := <-w.events:
+		return e, true
+	}
+}
+
+// takeMissed takes the count of what was missed, unless an event has come that has it.
+func (w *watcher) takeMissed() (e Event, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.missed == 0 || w.ctx.Err() != nil {
+		return Event{}, false
+	}
+	e = w.missedLocked()
+	w.missed = 0
+	return e, true
+}
+
+func (w *watcher) missedLocked() Event {
+	return Event{Type: EventMissed, Queue: w.c.names.queue, Time: time.Now(), Missed: w.missed}
 }
 
 // begin subscribes, and returns when those who are there know of it.
@@ -121,7 +161,8 @@ const (
 	unansweredAsks = 3
 )
 
-// countDropped counts what nats.go had no more room for.
+// countDropped counts what nats.go had no more room for, and tells it to who waits for
+// an event.
 func (w *watcher) countDropped(subs []*nats.Subscription) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -130,6 +171,10 @@ func (w *watcher) countDropped(subs []*nats.Subscription) {
 			w.missed += n - w.dropped[s]
 			w.dropped[s] = n
 		}
+	}
+	if w.missed > 0 && len(w.events) == 0 { // who has events to take looks for itself
+		w.events <- w.missedLocked()
+		w.missed = 0
 	}
 }
 

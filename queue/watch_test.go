@@ -137,31 +137,6 @@ func TestWhatAProcessChangesThatHasJustBegunIsTold(t *testing.T) {
 	})
 }
 
-func TestSlowWatcherKnowsHowMuchItMissed(t *testing.T) {
-	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
-		enqueue(t, q, "v") // it heeds watchers from now on
-		events, err := q.Watch(t.Context())
-		require.NoError(t, err)
-		const n = 10_000
-		_, err = q.EnqueueMany(t.Context(), Items(make([]string, n), Delay(time.Hour)))
-		require.NoError(t, err)
-		time.Sleep(time.Second)
-		got, missed := 0, 0
-		for e := range events {
-			if got++; got == 8192 {
-				enqueue(t, q, "last", ID("last"))
-				time.Sleep(time.Second)
-			}
-			missed += e.Missed
-			if e.ID == "last" {
-				break
-			}
-		}
-		require.Positive(t, missed)
-		require.Equal(t, n+1, got+missed)
-	})
-}
-
 func TestWatcherSeesWorkersComeAndDie(t *testing.T) {
 	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
 		link := e.Link()

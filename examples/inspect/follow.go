@@ -44,7 +44,8 @@ func watch(fs *flag.FlagSet) action {
 		printed, missed := 0, 0
 		for e := range events {
 			missed += e.Missed
-			hidden := *only != "" && e.ID != *only || len(types) > 0 && !slices.Contains(types, e.Type)
+			hidden := e.Type == queue.EventMissed || *only != "" && e.ID != *only ||
+				len(types) > 0 && !slices.Contains(types, e.Type)
 			if hidden && e.Missed == 0 {
 				continue
 			}
@@ -67,11 +68,11 @@ var eventTypes = []queue.EventType{
 }
 
 // printEvent prints how many events were lost before this one, and this one if it is
-// not hidden.
+// not hidden, as an EventMissed is, which says no more than that.
 func (in *inspector) printEvent(e queue.Event, hidden bool) error {
 	if in.cfg.json {
 		if hidden {
-			return in.printJSON(map[string]any{"missed": e.Missed})
+			return in.printJSON(map[string]any{"type": queue.EventMissed, "missed": e.Missed})
 		}
 		return in.printJSON(struct {
 			queue.Event

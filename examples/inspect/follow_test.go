@@ -107,5 +107,9 @@ func TestMissedEventsAreShownWhereTheyAreMissing(t *testing.T) {
 	out.Reset()
 	in.cfg.json = true
 	require.NoError(t, in.printEvent(queue.Event{Missed: 3}, true))
-	require.Equal(t, `{"missed":3}`+"\n", out.String(), "also those before one that is not shown")
+	require.Equal(t, `{"missed":3,"type":"missed"}`+"\n", out.String(), "also those before one that is not shown")
+	out.Reset()
+	in.cfg.json = false
+	require.NoError(t, in.printEvent(queue.Event{Type: queue.EventMissed, Missed: 3}, true))
+	require.Regexp(t, `^… +3 events were missed here.*\n$`, out.String(), "a line, and no event")
 }
