@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/jetjobs/jetjobs/queue"
+	"github.com/jetjobs/jetjobs/workitem"
 )
 
 func cancel(fs *flag.FlagSet) action {
-	var filter queue.Filter
+	var filter workitem.Filter
 	defineStates(fs, &filter, queue.Waiting, queue.Running, queue.Later)
 	defineFilter(fs, &filter)
 	fs.BoolVar(&filter.All, "all", false, "every job that is not over")
@@ -42,27 +43,23 @@ func cancel(fs *flag.FlagSet) action {
 	}
 }
 
-// cancelAll cancels what a filter accepts; work items one by one, as whoever watches
-// them is told.
-func (q *opened) cancelAll(ctx context.Context, filter queue.Filter) (int, error) {
-	if q.items == nil {
-		return q.CancelAll(ctx, filter)
+// cancelAll cancels what a filter accepts; whoever watches a work item is told.
+func (q *opened) cancelAll(ctx context.Context, filter workitem.Filter) (int, error) {
+	if q.items != nil {
+		return q.items.CancelAll(ctx, filter)
 	}
-	if len(filter.States) == 0 {
-		filter.States = []queue.State{queue.Waiting, queue.Running, queue.Later}
+	if err := q.checkKinds(filter); err != nil {
+		return 0, err
 	}
-	return q.forAll(ctx, filter, func(id string) error {
-		_, err := q.items.Cancel(ctx, id)
-		return err
-	})
+	return q.CancelAll(ctx, filter.Filter)
 }
 
 // forAll does something to each job that a filter accepts and returns how many it was
 // done to. Those that somebody else changed first are left out.
-func (q *opened) forAll(ctx context.Context, filter queue.Filter, do func(id string) error) (n int, err error) {
-	for info, err := range q.List(ctx, filter) {
+func (q *opened) forAll(ctx context.Context, filter workitem.Filter, do func(id string) error) (n int, err error) {
+	for job, err := range q.list(ctx, filter) {
 		if err == nil {
-			err = do(info.ID)
+			err = do(job.ID)
 		}
 		switch {
 		case err == nil:
@@ -95,7 +92,7 @@ func (in *inspector) each(ids []string, do func(id string) error) error {
 
 // forDead is the action of a command that does something to dead jobs.
 func forDead(fs *flag.FlagSet, done string, do func(q *opened, ctx context.Context, id string) error) action {
-	var filter queue.Filter
+	var filter workitem.Filter
 	defineFilter(fs, &filter)
 	fs.BoolVar(&filter.All, "all", false, "every dead job")
 	check := func(args []string) error { return checkSelection(args[1:], filter) }

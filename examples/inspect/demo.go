@@ -29,6 +29,7 @@ var story = []step{
 	{"", "list orders", ""},
 	{"One job waits for a retry. What has become of it?", "get orders order-1004", ""},
 	{"An import runs, and tells how far it is.", "get imports import-7", ""},
+	{"", "list imports -kind import-csv", ""},
 	{"", "workers orders", ""},
 	{"From here on watch shows in the margin what happens.", "watch orders", "worker up"},
 	{"Order 1002 never ends: end it, wherever it runs.", "cancel orders order-1002", "cancelled    order-1002"},

@@ -12,10 +12,11 @@ import (
 	"time"
 
 	"github.com/jetjobs/jetjobs/queue"
+	"github.com/jetjobs/jetjobs/workitem"
 )
 
 // defineFilter adds the flags of a filter, but for the states.
-func defineFilter(fs *flag.FlagSet, f *queue.Filter) {
+func defineFilter(fs *flag.FlagSet, f *workitem.Filter) {
 	fs.StringVar(&f.IDPrefix, "prefix", "", "only IDs that begin with this `text`")
 	fs.StringVar(&f.CorrelationID, "correlation", "", "only this correlation `ID`")
 	fs.StringVar(&f.Error, "error", "", "only jobs whose last error has this `text` in it")
@@ -30,6 +31,12 @@ func defineFilter(fs *flag.FlagSet, f *queue.Filter) {
 		f.Properties[name] = value
 		return nil
 	})
+	fs.Func("kind", "only work items of this `kind`; may be given several times", func(s string) error {
+		if f.Kinds = append(f.Kinds, s); s == "" {
+			return errors.New("want the name of one")
+		}
+		return nil
+	})
 	fs.Func("after", "only jobs enqueued at this `time` or after it; 10m means ten minutes ago", pastFlag(&f.EnqueuedAfter))
 	fs.Func("before", "only jobs enqueued before this `time`", pastFlag(&f.EnqueuedBefore))
 	fs.BoolVar(&f.Newest, "newest", false, "what was written last first")
@@ -42,7 +49,7 @@ func defineFilter(fs *flag.FlagSet, f *queue.Filter) {
 }
 
 // defineStates adds the flag that selects states among those that make sense.
-func defineStates(fs *flag.FlagSet, f *queue.Filter, sense ...queue.State) {
+func defineStates(fs *flag.FlagSet, f *workitem.Filter, sense ...queue.State) {
 	var names []string
 	for _, s := range sense {
 		names = append(names, string(s))
@@ -60,13 +67,10 @@ func defineStates(fs *flag.FlagSet, f *queue.Filter, sense ...queue.State) {
 }
 
 // chosen reports whether f leaves any job out.
-func chosen(f queue.Filter) bool {
-	return len(f.States) > 0 || f.IDPrefix != "" || f.CorrelationID != "" || f.Error != "" || len(f.Properties) > 0 ||
-		!f.EnqueuedAfter.IsZero() || !f.EnqueuedBefore.IsZero()
-}
+func chosen(f workitem.Filter) bool { return !f.Empty() || len(f.Kinds) > 0 }
 
 // checkSelection wants either IDs or a filter, and -all from who means every job.
-func checkSelection(ids []string, f queue.Filter) error {
+func checkSelection(ids []string, f workitem.Filter) error {
 	switch {
 	case len(ids) > 0 && (chosen(f) || f.All || f.Limit > 0):
 		return misused("give IDs or a filter, not both")

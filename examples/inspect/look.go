@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -97,29 +96,25 @@ func pauseOf(s queue.Stats) string {
 }
 
 func list(fs *flag.FlagSet) action {
-	var filter queue.Filter
+	var filter workitem.Filter
 	defineStates(fs, &filter, queue.Waiting, queue.Running, queue.Later, queue.Done, queue.Dead, queue.Cancelled)
 	defineFilter(fs, &filter)
 	return onQueue(func(ctx context.Context, in *inspector, q *opened, _ []string) error {
 		t, n := newTable(in.out), 0
-		for info, err := range q.List(ctx, filter) {
+		for info, err := range q.list(ctx, filter) {
+			if err == nil {
+				info.kind, err = q.kindOf(ctx, info)
+			}
 			if err != nil {
 				return errors.Join(err, t.flush())
 			}
-			n++
-			if in.cfg.json {
-				if err := in.printJSON(newJob(info)); err != nil {
-					return err
-				}
-				continue
+			if n++; in.cfg.json {
+				err = in.printJSON(newJob(info))
+			} else {
+				err = printListed(t, info, q.items != nil)
 			}
-			if n == 1 {
-				t.row("ID", "STATE", "ATTEMPT", "ENQUEUED", "DETAIL", "PAYLOAD")
-			}
-			t.row(info.ID, string(info.State), of(info.Attempt, info.MaxAttempts), relative(info.Enqueued),
-				detail(info), oneLine(shown(info.Payload), 60))
-			if t.failed != nil {
-				return t.failed
+			if err != nil {
+				return err
 			}
 		}
 		if n == 0 && ctx.Err() == nil {
@@ -129,38 +124,59 @@ func list(fs *flag.FlagSet) action {
 	})
 }
 
+// printListed adds a row, and above the first one what its columns are.
+func printListed(t *table, i listed, kinds bool) error {
+	row := func(id, kind string, others ...string) {
+		cells := []string{id}
+		if kinds {
+			cells = append(cells, kind)
+		}
+		t.row(append(cells, others...)...)
+	}
+	if t.rows == 0 {
+		row("ID", "KIND", "STATE", "ATTEMPT", "ENQUEUED", "DETAIL", "PAYLOAD")
+	}
+	row(i.ID, i.kind, string(i.State), of(i.Attempt, i.MaxAttempts), relative(i.Enqueued),
+		detail(i.Info), oneLine(shown(i.Payload), 60))
+	return t.failed
+}
+
 func get(*flag.FlagSet) action {
 	return onQueue(func(ctx context.Context, in *inspector, q *opened, args []string) error {
-		info, err := q.Get(ctx, args[0])
+		found, progress, err := q.get(ctx, args[0])
 		if errors.Is(err, queue.ErrNotFound) {
 			return &noJobError{q.Name(), args[0]}
 		}
 		if err != nil {
 			return err
 		}
-		var progress *workitem.Status
-		if q.items != nil {
-			status, err := q.items.Status(ctx, info.ID)
-			if err != nil && !errors.Is(err, queue.ErrNotFound) {
-				return err
-			}
-			if err == nil {
-				progress = &status
-			}
-		}
 		if in.cfg.json {
-			j := newJob(info)
+			j := newJob(found)
 			j.Progress = progress
 			return in.printJSON(j)
 		}
-		return in.describe(info, progress)
+		return in.describe(found, progress)
 	})
 }
 
+// get gets a job, and the progress of a work item if any is known.
+func (q *opened) get(ctx context.Context, id string) (found listed, progress *workitem.Status, err error) {
+	if q.items == nil {
+		found.Info, err = q.Get(ctx, id)
+		return found, nil, err
+	}
+	item, err := q.items.Get(ctx, id)
+	if item.Status.State != "" {
+		progress = &item.Status
+	}
+	return listed{raw(item.Info), item.Kind}, progress, err
+}
+
 // describe prints all that is known of a job.
-func (in *inspector) describe(i queue.Info[json.RawMessage], progress *workitem.Status) error {
+func (in *inspector) describe(i listed, progress *workitem.Status) error {
 	t := newTable(in.out)
 	t.field("job", i.ID)
+	t.field("kind", i.kind)
 	state := string(i.State)
 	if i.Reason != "" {
 		state += ", " + i.Reason

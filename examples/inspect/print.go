@@ -132,6 +132,7 @@ func shown(data []byte) string {
 // A job is what -json prints of one.
 type job struct {
 	ID            string            `json:"id"`
+	Kind          string            `json:"kind,omitempty"` // of a work item
 	State         queue.State       `json:"state"`
 	Reason        string            `json:"reason,omitempty"`
 	Attempt       int               `json:"attempt"`
@@ -155,9 +156,9 @@ type job struct {
 	Progress      *workitem.Status  `json:"progress,omitempty"`
 }
 
-func newJob(i queue.Info[json.RawMessage]) job {
+func newJob(i listed) job {
 	j := job{
-		ID: i.ID, State: i.State, Reason: i.Reason, Attempt: i.Attempt, MaxAttempts: i.MaxAttempts,
+		ID: i.ID, Kind: i.kind, State: i.State, Reason: i.Reason, Attempt: i.Attempt, MaxAttempts: i.MaxAttempts,
 		Interruptions: i.Interruptions, Priority: i.Priority, Enqueued: i.Enqueued, Since: i.Since, Due: i.Due,
 		RetainSeconds: i.Retain.Seconds(), Error: i.Error, Worker: i.Worker, CorrelationID: i.CorrelationID,
 		Properties: i.Properties, CopyOf: i.CopyOf,
