@@ -128,6 +128,22 @@ func TestPropertyWantsItToBeThere(t *testing.T) {
 	require.Equal(t, "with", queuetest.RequireEnqueued(t, q, email{To: "ada"}, queuetest.Property("tenant", "")).ID)
 }
 
+// A payload that is not of the type is not its zero value.
+func TestUndecodablePayloadIsNoValue(t *testing.T) {
+	t.Parallel()
+	js := queuetest.Start(t)
+	others, err := queue.Open[string](t.Context(), js, "emails", queue.Options{})
+	require.NoError(t, err)
+	_, err = others.Enqueue(t.Context(), "no email", queue.ID("x"))
+	require.NoError(t, err)
+	q := open(t, js, queue.Options{})
+	require.Regexp(t, `value: want \{"to":""\}, got "\\"no email\\"", which is undecodable: .*cannot unmarshal string`,
+		said(t, func(t testing.TB) { queuetest.RequireEnqueued(t, q, email{}) }))
+	queuetest.RequireNotEnqueued(t, q, email{})
+	require.Regexp(t, `job "x" is too many: "\\"no email\\"", which is undecodable: .*\n  missing: \{"to":""\}`,
+		said(t, func(t testing.TB) { queuetest.RequireEnqueuedMany(t, q, email{}) }))
+}
+
 func TestWorkSaysWhatBecameOfAJob(t *testing.T) {
 	queuetest.Run(t, func(t *testing.T, js jetstream.JetStream) {
 		q := open(t, js, queue.Options{MaxAttempts: 2, Backoff: func(int) time.Duration { return time.Hour }})

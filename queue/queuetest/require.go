@@ -114,7 +114,7 @@ func RequireEnqueued[T any](t testing.TB, q *queue.Queue[T], want T, matchers ..
 	all := unfinished(t, q)
 	var nearest []string
 	for _, i := range all {
-		diff := slices.Concat(diffValue(want, i.Value), diffJob(i, matchers))
+		diff := slices.Concat(diffPayload(want, i), diffJob(i, matchers))
 		if len(diff) == 0 {
 			return i
 		}
@@ -134,7 +134,7 @@ func RequireEnqueued[T any](t testing.TB, q *queue.Queue[T], want T, matchers ..
 func RequireNotEnqueued[T any](t testing.TB, q *queue.Queue[T], value T, matchers ...Matcher) {
 	t.Helper()
 	for _, i := range unfinished(t, q) {
-		if len(diffValue(value, i.Value)) == 0 && len(diffJob(i, matchers)) == 0 {
+		if len(diffPayload(value, i)) == 0 && len(diffJob(i, matchers)) == 0 {
 			t.Fatalf("queue %q has job %q, which is %s, with value %s: want none", q.Name(), i.ID, i.State, show(value))
 		}
 	}
@@ -147,9 +147,9 @@ func RequireEnqueuedMany[T any](t testing.TB, q *queue.Queue[T], want ...T) {
 	var surplus []string
 	missing := slices.Clone(want)
 	for _, i := range unfinished(t, q) {
-		at := slices.IndexFunc(missing, func(w T) bool { return len(diffValue(w, i.Value)) == 0 })
+		at := slices.IndexFunc(missing, func(w T) bool { return len(diffPayload(w, i)) == 0 })
 		if at < 0 {
-			surplus = append(surplus, fmt.Sprintf("job %q is too many: %s", i.ID, show(i.Value)))
+			surplus = append(surplus, fmt.Sprintf("job %q is too many: %s", i.ID, showPayload(i)))
 			continue
 		}
 		missing = slices.Delete(missing, at, at+1)
@@ -185,6 +185,22 @@ func diffJob[T any](i queue.Info[T], matchers []Matcher) (diff []string) {
 		}
 	}
 	return diff
+}
+
+// diffPayload compares a job's value with the one wanted. One that could not be decoded
+// is none at all: its Value is zero for want of a better.
+func diffPayload[T any](want T, i queue.Info[T]) []string {
+	if i.Undecodable != nil {
+		return []string{fmt.Sprintf("value: want %s, got %s", show(want), showPayload(i))}
+	}
+	return diffValue(want, i.Value)
+}
+
+func showPayload[T any](i queue.Info[T]) string {
+	if i.Undecodable != nil {
+		return fmt.Sprintf("%q, which is undecodable: %v", i.Payload, i.Undecodable)
+	}
+	return show(i.Value)
 }
 
 // diffValue compares what is enqueued, which has been through the codec: so what
