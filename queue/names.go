@@ -49,6 +49,12 @@ func newNames(namespace, queue string) names {
 	}
 }
 
+// namesOfAll is how the streams of all queues of a namespace begin, and what they
+// listen to.
+func namesOfAll(namespace string) (streams, subjects string) {
+	return namespace + "_q_", namespace + ".q.>"
+}
+
 // all matches every subject of the queue; it is what the stream listens to.
 func (n names) all() string { return n.prefix + ">" }
 

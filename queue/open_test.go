@@ -17,6 +17,21 @@ import (
 	"github.com/jetjobs/jetjobs/internal/natstest"
 )
 
+// A namespace may look like the beginning of another's queues.
+func TestQueuesAreThoseOfTheirNamespace(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		for namespace, name := range map[string]string{"jobs_q_a": "orders", "": "mails"} {
+			_, err := Open[string](t.Context(), e.JetStream(), name, Options{Namespace: namespace})
+			require.NoError(t, err)
+		}
+		for namespace, want := range map[string][]string{"": {"mails"}, "jobs": {"mails"}, "jobs_q_a": {"orders"}, "job": nil} {
+			all, err := Queues(t.Context(), e.JetStream(), namespace)
+			require.NoError(t, err)
+			require.Equal(t, want, all, namespace)
+		}
+	})
+}
+
 func TestOpenCreatesWhatTheDesignSays(t *testing.T) {
 	bubble(t, Options{Priorities: 2, Lease: time.Minute, MaxRunning: 7}, func(t *testing.T, e *natstest.Env, _ *Queue[string]) {
 		s, err := e.JetStream().Stream(t.Context(), "jobs_q_q")

@@ -216,9 +216,11 @@ var programVersion = sync.OnceValue(func() string {
 // Queues lists the queues of a namespace on the server, by name. The empty
 // namespace is "jobs".
 func Queues(ctx context.Context, js jetstream.JetStream, namespace string) ([]string, error) {
-	prefix := cmp.Or(namespace, defaultNamespace) + "_q_"
+	prefix, subjects := namesOfAll(cmp.Or(namespace, defaultNamespace))
 	var all []string
-	names := js.StreamNames(ctx)
+	// By its name alone jobs_q_a_q_orders may be the queue "a_q_orders" of the namespace
+	// "jobs", or "orders" of "jobs_q_a". What it listens to tells.
+	names := js.StreamNames(ctx, jetstream.WithStreamListSubject(subjects))
 	for name := range names.Name() {
 		if queue, ok := strings.CutPrefix(name, prefix); ok {
 			all = append(all, queue)
