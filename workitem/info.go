@@ -75,7 +75,7 @@ type Filter struct {
 func (q *Queue) List(ctx context.Context, f Filter) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
 		all, found := f.Filter, 0
-		if len(f.Kinds) > 0 { // counted here
+		if len(f.Kinds) > 0 && f.Limit > 0 { // counted here; what is wrong is refused there
 			all.Limit = 0
 		}
 		for job, err := range q.jobs.List(ctx, all) {

@@ -92,6 +92,15 @@ func TestListAndCancelAllByKind(t *testing.T) {
 		require.Empty(t, list(Filter{Kinds: []string{"nobody"}}))
 		require.Equal(t, []string{"load 2"}, list(Filter{Kinds: []string{"load"}, Filter: queue.Filter{IDPrefix: "load 2"}}))
 
+		for _, kinds := range [][]string{nil, {"load"}} {
+			f := Filter{Kinds: kinds, Filter: queue.Filter{All: true, Limit: -1}}
+			for i, err := range q.List(t.Context(), f) {
+				require.ErrorContains(t, err, "Filter.Limit is -1", "%v %s", kinds, i.ID)
+			}
+			_, err := q.CancelAll(t.Context(), f)
+			require.ErrorContains(t, err, "Limit is -1")
+		}
+
 		_, err := q.CancelAll(t.Context(), Filter{})
 		require.ErrorContains(t, err, "set Filter.All if every item is meant")
 		_, err = q.CancelAll(t.Context(), Filter{Filter: queue.Filter{States: []queue.State{queue.Done}}})
