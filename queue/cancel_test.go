@@ -109,7 +109,7 @@ func TestCancelSaysWhatIsOver(t *testing.T) {
 		_, err = q.Cancel(t.Context(), "unknown")
 		require.ErrorIs(t, err, ErrNotFound)
 		_, err = q.Cancel(t.Context(), "")
-		require.ErrorContains(t, err, "ID is empty")
+		require.ErrorContains(t, err, "ID is empty: want that of a job")
 		requireStats(t, q, Stats{Dead: 1})
 	})
 }

@@ -119,7 +119,7 @@ func TestDeadLettersByID(t *testing.T) {
 			require.ErrorIs(t, q.DeadLetters().Delete(t.Context(), id), ErrNotFound)
 		}
 		_, err = q.DeadLetters().Get(t.Context(), "")
-		require.ErrorContains(t, err, "ID is empty")
+		require.ErrorContains(t, err, "ID is empty: want that of a job")
 		requireStats(t, q, Stats{Waiting: 1, Dead: 1})
 	})
 }

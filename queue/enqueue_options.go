@@ -151,7 +151,9 @@ func (s *spec) check(c *core, now time.Time) error {
 	for _, o := range s.twice {
 		bad("option %s is given twice: leave one out", o)
 	}
-	if s.has("ID") {
+	if s.has("ID") && s.id == "" {
+		bad("ID is empty: leave the option out and the queue makes one")
+	} else if s.has("ID") {
 		if err := checkID(s.id); err != nil {
 			errs = append(errs, err)
 		}

@@ -102,7 +102,7 @@ func TestGetTellsEveryState(t *testing.T) {
 			require.ErrorIs(t, err, ErrNotFound, id)
 		}
 		_, err = q.Get(t.Context(), "")
-		require.ErrorContains(t, err, "ID is empty")
+		require.ErrorContains(t, err, "ID is empty: want that of a job")
 	})
 }
 

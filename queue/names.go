@@ -105,7 +105,7 @@ func (n names) parse(subject string) (state string, priority int, token string, 
 func checkID(id string) error {
 	switch {
 	case id == "":
-		return errors.New("ID is empty: leave the option out and the queue makes one")
+		return errors.New("ID is empty: want that of a job, as its Receipt or a List tells it")
 	case !utf8.ValidString(id):
 		return fmt.Errorf("ID is %q: want valid UTF-8; encode binary IDs, for instance as hex", id)
 	case len(id) > maxIDLength:

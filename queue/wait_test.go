@@ -92,7 +92,7 @@ func TestWaitRefusesWhatCannotBeWaitedFor(t *testing.T) {
 		_, err := Wait[report](t.Context(), q, "nobody")
 		require.ErrorIs(t, err, ErrNotFound)
 		_, err = Wait[report](t.Context(), q, "")
-		require.ErrorContains(t, err, "ID is empty")
+		require.ErrorContains(t, err, "ID is empty: want that of a job")
 		enqueue(t, q, "report", ID("x"))
 		_, err = Wait[report](t.Context(), q, "x")
 		require.ErrorContains(t, err, `job "x" is not retained, so nothing tells how it ends: enqueue it with Retain`)
