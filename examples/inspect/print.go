@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,7 +29,33 @@ type table struct {
 }
 
 func newTable(out io.Writer) *table {
-	return &table{w: tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)}
+	return &table{w: tabwriter.NewWriter(&trimmer{out: out}, 0, 0, 2, ' ', 0)}
+}
+
+// A trimmer cuts the blanks off the ends of lines: a row has all of its cells, empty ones
+// too, or the columns of those above and below it would differ.
+type trimmer struct {
+	out    io.Writer
+	blanks int // held back: more may follow
+}
+
+func (t *trimmer) Write(b []byte) (int, error) {
+	var text []byte
+	for _, c := range b {
+		if c == ' ' {
+			t.blanks++
+			continue
+		}
+		if c != '\n' {
+			text = append(text, bytes.Repeat([]byte{' '}, t.blanks)...)
+		}
+		t.blanks = 0
+		text = append(text, c)
+	}
+	if _, err := t.out.Write(text); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
 
 const rowsAtOnce = 200
@@ -37,7 +64,7 @@ func (t *table) row(cells ...string) {
 	for i, cell := range cells {
 		cells[i] = oneLine(cell, 0)
 	}
-	_, err := fmt.Fprintln(t.w, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+	_, err := fmt.Fprintln(t.w, strings.Join(cells, "\t"))
 	t.failed = errors.Join(t.failed, err)
 	if t.rows++; t.rows%rowsAtOnce == 0 {
 		t.flush()
