@@ -20,7 +20,7 @@ func cancel(fs *flag.FlagSet) action {
 	defineStates(fs, &filter, queue.Waiting, queue.Running, queue.Later)
 	defineFilter(fs, &filter)
 	fs.BoolVar(&filter.All, "all", false, "every job that is not over")
-	retain := fs.Duration("retain", 0, "keep a record for this `time` of jobs that don't say themselves whether to; give what the workers' Options.Retain is")
+	retain := defineLength(fs, "retain", "keep a record for this `time` of jobs that don't say themselves whether to; give what the workers' Options.Retain is")
 	act := onQueue(func(ctx context.Context, in *inspector, q *opened, ids []string) error {
 		if len(ids) == 0 {
 			n, err := q.cancelAll(ctx, filter)

@@ -31,7 +31,7 @@ func enqueueCopy(fs *flag.FlagSet) action {
 		return err
 	})
 	newID := fs.String("id", "", "the `ID` of the copy (default: the queue makes one)")
-	delay := fs.Duration("delay", 0, "how long the copy waits before it is due")
+	delay := defineLength(fs, "delay", "how long the copy waits before it is due")
 	return onQueue(func(ctx context.Context, in *inspector, q *opened, args []string) error {
 		var edit func(*json.RawMessage) error // none: a copy of the very bytes
 		if payload != nil || len(sets) > 0 {

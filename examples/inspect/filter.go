@@ -69,6 +69,15 @@ func defineStates(fs *flag.FlagSet, f *workitem.Filter, sense ...queue.State) {
 // chosen reports whether f leaves any job out.
 func chosen(f workitem.Filter) bool { return !f.Empty() || len(f.Kinds) > 0 }
 
+// checkSpan refuses a filter that no job can pass, in the words of its flags.
+func checkSpan(f workitem.Filter) error {
+	if !f.EnqueuedAfter.IsZero() && !f.EnqueuedBefore.IsZero() && !f.EnqueuedAfter.Before(f.EnqueuedBefore) {
+		return misused("-after is %s and -before is %s: want -after to be the earlier one",
+			f.EnqueuedAfter.Local().Format(time.DateTime), f.EnqueuedBefore.Local().Format(time.DateTime))
+	}
+	return nil
+}
+
 // checkSelection wants either IDs or a filter, and -all from who means every job.
 func checkSelection(ids []string, f workitem.Filter) error {
 	switch {
@@ -79,7 +88,19 @@ func checkSelection(ids []string, f workitem.Filter) error {
 	case chosen(f) && f.All:
 		return misused("-all means every job: leave out either it or the filter")
 	}
-	return nil
+	return checkSpan(f)
+}
+
+// defineLength adds a flag for a length of time.
+func defineLength(fs *flag.FlagSet, name, usage string) *time.Duration {
+	var length time.Duration
+	fs.Func(name, usage, func(s string) (err error) {
+		if length, err = time.ParseDuration(s); err != nil || length < 0 {
+			return errors.New("want a time such as 90s or 1h, and none below zero")
+		}
+		return nil
+	})
+	return &length
 }
 
 func pastFlag(to *time.Time) func(string) error {

@@ -29,7 +29,7 @@ func watch(fs *flag.FlagSet) action {
 		}
 		return nil
 	})
-	during := fs.Duration("for", 0, "end after this `time` instead of Ctrl-C")
+	during := defineLength(fs, "for", "end after this `time` instead of Ctrl-C")
 	return onQueue(func(ctx context.Context, in *inspector, q *opened, _ []string) error {
 		ctx, stop := context.WithCancel(ctx)
 		defer stop()
@@ -120,7 +120,7 @@ func eventLine(e queue.Event) string {
 }
 
 func wait(fs *flag.FlagSet) action {
-	limit := fs.Duration("timeout", 0, "wait for no longer than this `time` (default: as long as it takes)")
+	limit := defineLength(fs, "timeout", "wait for no longer than this `time` (default: as long as it takes)")
 	retained := fs.Bool("retained", false, "the workers retain what they have done (Options.Retain), though the job does not say so")
 	act := onQueue(func(ctx context.Context, in *inspector, q *opened, args []string) error {
 		id := args[0]

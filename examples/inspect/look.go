@@ -99,7 +99,8 @@ func list(fs *flag.FlagSet) action {
 	var filter workitem.Filter
 	defineStates(fs, &filter, queue.Waiting, queue.Running, queue.Later, queue.Done, queue.Dead, queue.Cancelled)
 	defineFilter(fs, &filter)
-	return onQueue(func(ctx context.Context, in *inspector, q *opened, _ []string) error {
+	check := func([]string) error { return checkSpan(filter) }
+	return checked(check, onQueue(func(ctx context.Context, in *inspector, q *opened, _ []string) error {
 		t, n := newTable(in.out), 0
 		for info, err := range q.list(ctx, filter) {
 			if err == nil {
@@ -121,7 +122,7 @@ func list(fs *flag.FlagSet) action {
 			in.note("no job")
 		}
 		return errors.Join(t.flush(), context.Cause(ctx))
-	})
+	}))
 }
 
 // printListed adds a row, and above the first one what its columns are.

@@ -160,14 +160,21 @@ func streams(t *testing.T, js jetstream.JetStream) (all []string) {
 func TestSaysWhatItDoesNotUnderstand(t *testing.T) {
 	t.Setenv("NATS_URL", "nats://me:secret@127.0.0.1:1")
 	for args, want := range map[string]string{
-		"":                        "usage: inspect [flags] COMMAND",
-		"-nonsense":               "flag provided but not defined: -nonsense (see inspect -h)",
-		"lst letters":             `no command "lst" (see inspect -h)`,
-		"get letters":             "get: ID is missing (see inspect get -h)",
-		"get letters a b":         `get: "b" is too much`,
-		"list letters -state x":   `"x" is none of waiting, running, later, done, dead, cancelled`,
-		"watch letters -for x":    "watch: invalid value",
-		"watch letters -type ded": `"ded" is none of ["enqueued"`,
+		"":                                     "usage: inspect [flags] COMMAND",
+		"-nonsense":                            "flag provided but not defined: -nonsense (see inspect -h)",
+		"lst letters":                          `no command "lst" (see inspect -h)`,
+		"get letters":                          "get: ID is missing (see inspect get -h)",
+		"get letters a b":                      `get: "b" is too much`,
+		"list letters -state x":                `"x" is none of waiting, running, later, done, dead, cancelled`,
+		"watch letters -for x":                 "watch: invalid value",
+		"watch letters -for -1s":               "watch: invalid value \"-1s\" for flag -for: want a time such as 90s or 1h, and none below zero",
+		"wait letters a -timeout -5s":          "none below zero",
+		"copy letters a -delay -5s":            "none below zero",
+		"cancel letters a -retain -5s":         "none below zero",
+		"list letters -after 5m -before 10m":   "want -after to be the earlier one",
+		"cancel letters -after 5m -before 10m": "want -after to be the earlier one",
+		"delete letters -after 2020-01-01 -before 2020-01-01": "-after is 2020-01-01 00:00:00 and -before is 2020-01-01 00:00:00: want -after to be the earlier one",
+		"watch letters -type ded":                             `"ded" is none of ["enqueued"`,
 	} {
 		_, errs := inspect(t, 2, words(args)...)
 		require.Contains(t, errs, want)
