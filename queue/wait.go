@@ -51,7 +51,8 @@ func Wait[R, T any](ctx context.Context, q *Queue[T], id string) (R, error) {
 }
 
 // EnqueueAndWait enqueues a job and waits for its end, as Wait does. It is
-// retained for a minute, if neither the queue nor opts say otherwise.
+// retained for a minute, if neither the queue nor opts say otherwise. If there is a job
+// with the ID of opts already, nothing is enqueued, and the result is that job's.
 func EnqueueAndWait[R, T any](ctx context.Context, q *Queue[T], value T, opts ...EnqueueOption) (R, error) {
 	opts = append(opts[:len(opts):len(opts)], enqueueOption(func(s *spec) {
 		if !s.has("Retain") && q.c.opts.Retain == 0 {
