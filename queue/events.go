@@ -62,8 +62,8 @@ type teller struct {
 	mu    sync.Mutex         // guards sub
 	sub   *nats.Subscription // to those who watch; nil before the first call
 	heeds atomic.Bool        // whether there is one
-	since atomic.Int64 // when it began to listen for watchers, in Unix nanoseconds; 0: not yet
-	until atomic.Int64 // when the last watcher counts as gone, in the same
+	since atomic.Int64       // when it began to listen for watchers, in Unix nanoseconds; 0: not yet
+	until atomic.Int64       // when the last watcher counts as gone, in the same
 }
 
 // heed listens for watchers, from the first call on until close, or for as long
