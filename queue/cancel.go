@@ -27,9 +27,11 @@ func askWithin(took time.Duration) time.Duration { return askFor + min(2*took, o
 
 // Cancel ends a job and tells in which state it was found. One that was Waiting or
 // Later is removed; if it is to be retained, a record without a result stays. The
-// context of one that was Running ends with the cause ErrCancelled, wherever it runs:
-// when its handler then returns an error the job ends as cancelled, whatever
-// attempts it has left; a handler that succeeds all the same has succeeded.
+// context of one that was Running ends with the cause ErrCancelled, wherever it runs
+// and unless it has ended before: when its handler then returns an error, steers or
+// panics, the job ends as cancelled, whatever attempts it has left; a handler that
+// succeeds all the same has succeeded. Only a worker that loses the lease before
+// its handler returns can't end it: then the job runs again.
 //
 // The error is ErrNotFound if there is no such job. One that was over first is that
 // as well, and a *StateError that says how it ended. Cancelling twice does no harm.
@@ -179,6 +181,8 @@ func (k *keeper) cancel(seq uint64, now time.Time) bool {
 			maps.DeleteFunc(k.doomed, func(_ uint64, at time.Time) bool { return now.Sub(at) > doomedFor })
 		}
 		k.doomed[seq] = now
+	} else {
+		found.cancelled.Store(true)
 	}
 	k.mu.Unlock()
 	if found != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/jetjobs/jetjobs/internal/guard"
 	"github.com/jetjobs/jetjobs/internal/wirename"
 )
 
@@ -33,6 +34,8 @@ type delivery struct {
 	state  atomic.Int32 // open, settling or settled
 	result []byte       // for the done record, set by the handler
 	how    string       // how it was settled; guarded by state
+
+	cancelled atomic.Bool // see unlessCancelled; set under the keeper's mutex, by which it is found
 
 	arrived time.Time // in this process
 	lease   lease
@@ -121,6 +124,22 @@ func (d *delivery) retainOr(of Options) time.Duration {
 		return d.retain
 	}
 	return of.Retain
+}
+
+// unlessCancelled is what becomes of a job for which s was asked. That it was
+// cancelled is remembered beside its context, of which only the first cause counts:
+// a timeout or a shutdown may have ended it before. Whatever else is asked for, a
+// cancelled job ends as that, unless it has succeeded. Ask when the keeper no longer
+// finds the delivery: from then on nobody is told that it was cancelled here.
+func (d *delivery) unlessCancelled(s settlement) settlement {
+	if !d.cancelled.Load() || s.verdict == completeJob || s.verdict == ackOnly {
+		return s
+	}
+	cancelled := settlement{verdict: cancelJob}
+	if _, panicked := s.err.(*guard.PanicError); panicked {
+		cancelled.err = s.err // for the log
+	}
+	return cancelled
 }
 
 // kept is the header to go on with when the job is moved.

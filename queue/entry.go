@@ -90,7 +90,8 @@ func (e *Entry[T]) Complete(ctx context.Context) error {
 // Abandon ends the attempt as a handler that returned err does: it counts, and
 // the job is tried again after a backoff, or is dead after its last attempt.
 // RetryAfter, Snooze and Permanent steer. With a nil err the job goes back at
-// once, and the attempt does not count.
+// once, and the attempt does not count. A job that was cancelled before ends as
+// cancelled, here and in Reject.
 func (e *Entry[T]) Abandon(ctx context.Context, err error) error {
 	s := settlementOf(err)
 	if err == nil {
@@ -121,6 +122,7 @@ func (c *core) settleEntry(ctx context.Context, d *delivery, s settlement) error
 	}
 	if d.keeper != nil {
 		d.keeper.release(d, true)
+		s = d.unlessCancelled(s)
 	}
 	how, err := c.settle(ctx, d, s, time.Now(), c.ackNow)
 	if err != nil && d.keeper != nil {

@@ -89,8 +89,7 @@ func (x *executor) execute(d *delivery, slot *string, processed func(error)) {
 			x.drop(d)
 			return
 		}
-		x.settle(d, s, began)
-		if s.verdict != returnJob {
+		if became := x.settle(d, s, began); became != returnJob && became != cancelJob {
 			processed(err)
 		}
 	})
@@ -137,22 +136,20 @@ func (x *executor) decide(ctx context.Context, d *delivery, s settlement) (_ set
 		return s, true
 	}
 	if d.ctx.Err() != nil {
-		return settlement{verdict: returnJob}, true // or cancelled, see settle
+		return settlement{verdict: returnJob}, true
 	}
 	return s, true
 }
 
-// settle settles d unless the handler has done so itself.
-func (x *executor) settle(d *delivery, s settlement, began time.Time) {
+// settle settles d, for which s was asked, unless the handler has done so itself.
+func (x *executor) settle(d *delivery, s settlement, began time.Time) (became verdict) {
 	now := time.Now()
 	d.run.took = now.Sub(began)
 	x.keeper.remove(d)
 	defer d.cancel(nil)
-	if s.verdict == returnJob && errors.Is(context.Cause(d.ctx), ErrCancelled) {
-		s.verdict = cancelJob
-	}
+	s = d.unlessCancelled(s)
 	if d.claim() != nil {
-		return
+		return s.verdict
 	}
 	ctx := x.settling
 	if x.cut() {
@@ -167,6 +164,7 @@ func (x *executor) settle(d *delivery, s settlement, began time.Time) {
 	if err == nil {
 		x.c.teller.settled(d, s, how, x.id)
 	}
+	return s.verdict
 }
 
 // drop lets go of a delivery whose lease was lost.
@@ -182,7 +180,7 @@ func (c *core) logSettled(d *delivery, s settlement, how string, took time.Durat
 	switch {
 	case err != nil, how == "dead":
 		level = slog.LevelWarn
-	case s.verdict == retryJob:
+	case s.verdict == retryJob, s.verdict == cancelJob && s.err != nil:
 		level = slog.LevelInfo
 	}
 	if !c.log.Enabled(context.Background(), level) {

@@ -89,6 +89,7 @@ func (k *keeper) add(d *delivery) {
 	first := k.held == 1
 	end := k.over
 	if _, doomed := k.doomed[d.seq]; doomed {
+		d.cancelled.Store(true)
 		end = ErrCancelled
 	}
 	k.mu.Unlock()
