@@ -6,6 +6,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,4 +79,85 @@ func TestPanicOfACancelledHandlerIsLogged(t *testing.T) {
 		stop()
 		require.Equal(t, 1, log.count("job cancelled", "boom"))
 	})
+}
+
+// The context of the job has ended before, by its timeout; the handler still cleans up.
+func TestCancelCountsAfterTheTimeout(t *testing.T) {
+	for name, end := range map[string]func(context.Context, *Entry[string]) error{
+		"returns": func(ctx context.Context, _ *Entry[string]) error { return ctx.Err() },
+		"abandons": func(ctx context.Context, e *Entry[string]) error {
+			return e.Abandon(context.WithoutCancel(ctx), ctx.Err())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, Options{Retain: time.Hour}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+				runs := 0
+				stop := work(t, q, JobOptions{Timeout: 2 * time.Second}, func(ctx context.Context, e *Entry[string]) error {
+					runs++
+					<-ctx.Done()
+					require.ErrorIs(t, context.Cause(ctx), context.DeadlineExceeded)
+					time.Sleep(5 * time.Second)
+					return end(ctx, e)
+				})
+				enqueue(t, q, "v", ID("x"))
+				time.Sleep(4 * time.Second)
+				requireCancelledRunning(t, q)
+				time.Sleep(10 * time.Minute)
+				stop()
+				require.Equal(t, Cancelled, get(t, q, "x").State)
+				require.Equal(t, 1, runs)
+			})
+		})
+	}
+}
+
+// The same by the end of the grace of a worker that stops.
+func TestCancelCountsWhileTheWorkerStops(t *testing.T) {
+	for name, start := range map[string]func(*testing.T, *Queue[string], Handler[string]) (stop func()){
+		"worker": func(t *testing.T, q *Queue[string], h Handler[string]) func() {
+			return work(t, q, JobOptions{Grace: time.Second}, h)
+		},
+		"one job": func(t *testing.T, q *Queue[string], h Handler[string]) func() {
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { NewJob(q, h, JobOptions{}).Run(ctx); close(ended) }()
+			return func() { time.Sleep(time.Second); cancel(); <-ended }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, Options{Retain: time.Hour}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+				stop := start(t, q, func(ctx context.Context, _ *Entry[string]) error {
+					<-ctx.Done()
+					time.Sleep(2 * time.Second)
+					return ctx.Err()
+				})
+				enqueue(t, q, "v", ID("x"))
+				time.Sleep(time.Second)
+				var was State
+				var err error
+				var group sync.WaitGroup
+				group.Go(func() {
+					time.Sleep(2 * time.Second)
+					was, err = q.Cancel(t.Context(), "x")
+				})
+				stop()
+				group.Wait()
+				require.NoError(t, err)
+				require.Equal(t, Running, was)
+				requireEmpty(t, q)
+				require.Equal(t, Cancelled, get(t, q, "x").State)
+			})
+		})
+	}
+}
+
+// The word that a job is cancelled may come before the job does.
+func TestCancelCountsBeforeTheJobArrives(t *testing.T) {
+	k := newKeeper(&core{lease: time.Minute})
+	require.False(t, k.cancel(7, time.Now()))
+	k.over = errors.New("the worker stops")
+	d := &delivery{seq: 7, cancel: func(error) {}}
+	k.add(d)
+	require.Equal(t, cancelJob, d.unlessCancelled(settlement{verdict: returnJob}).verdict)
+	require.Equal(t, completeJob, d.unlessCancelled(settlement{verdict: completeJob}).verdict)
 }
