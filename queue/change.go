@@ -18,6 +18,10 @@ import (
 // CancelAll cancels the jobs that a filter accepts, as Cancel does, and returns
 // how many. What is enqueued while it goes on is left alone. It refuses an empty
 // filter unless Filter.All is set.
+//
+// Filter.States are those of List, so Waiting alone leaves out what a worker has
+// taken and not started, and what a crashed one has left, which is Running until it
+// is taken again. Who wants to be rid of jobs gives no States, or both.
 func (q *Queue[T]) CancelAll(ctx context.Context, f Filter) (int, error) {
 	n, err := q.cancelAll(ctx, f)
 	return n, q.c.wrap("cancel all", err)

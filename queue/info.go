@@ -51,7 +51,7 @@ type Info[T any] struct {
 	CopyOf        string // the job that it was made from, see EnqueueCopy
 
 	// Worker is the ID of the worker that has the job; empty if it is not Running,
-	// if nobody answered (a crashed worker, Dequeue), and in a List.
+	// if nobody answered, see Get, and in a List.
 	Worker string
 
 	seq   uint64
@@ -67,7 +67,11 @@ func (i Info[T]) DecodeResult(v any) error {
 }
 
 // Get returns a job in whatever state it is, or ErrNotFound: for one that never
-// was, and for one that is over and was not retained.
+// was, and for one that is over and was not retained. A job that is handed out is
+// asked for at the workers, and is Waiting while it waits for a slot there. One that
+// none of them has is Running without a Worker: it was taken by Dequeue, or its
+// worker has crashed, and it is taken again after its lease, by the first worker with
+// a free slot. Until then it stays Running, however long that takes.
 func (q *Queue[T]) Get(ctx context.Context, id string) (Info[T], error) {
 	info, err := q.get(ctx, id)
 	return info, q.c.wrap("get", err)

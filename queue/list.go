@@ -86,8 +86,9 @@ func (f Filter) matches(id, failure, correlation string, properties map[string]s
 // never takes a job nor touches what workers do; memory is that of a page. On a
 // queue that changes meanwhile it may show a job that moves twice, or not at
 // all. On a replicated queue what was written in the last moment may be missing.
-// Running means that the server has handed the job out, also to a worker that has
-// crashed, until its lease ends; Get asks the workers.
+// Running means that the server has handed the job out and not heard of it since. The
+// job of a worker that has crashed stays so after its lease as well, until another
+// worker takes it again: the server does not tell the two apart. Get asks the workers.
 //
 // States and order are selected on the server, the rest here: a filter that
 // accepts few of a million jobs reads the million.

@@ -12,7 +12,7 @@ type State string
 // retained leaves nothing when it is done or cancelled.
 const (
 	Waiting   State = "waiting"   // could be taken now
-	Running   State = "running"   // taken by a worker and not settled
+	Running   State = "running"   // taken and not settled, crashed or not: until it is taken again
 	Later     State = "later"     // delayed, snoozed or waiting for a retry
 	Done      State = "done"      // retained
 	Dead      State = "dead"      // failed for good

@@ -16,7 +16,7 @@ import (
 // Stats are the numbers of a queue, over all processes.
 type Stats struct {
 	Waiting int // could be taken now
-	Running int // taken by a worker and not settled; crashed ones until their lease ends
+	Running int // taken by a worker and not settled; crashed ones until they are taken again after their lease
 	Later   int // delayed, snoozed or waiting for a retry
 	Dead    int
 	Done    int // retained

@@ -1,0 +1,40 @@
+// SPDX-FileCopyrightText: The jetjobs authors
+// SPDX-License-Identifier: Apache-2.0
+
+package queue
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/jetjobs/jetjobs/internal/natstest"
+)
+
+// The server does not tell a job whose lease has ended from one that runs.
+func TestCrashedJobIsRunningUntilItIsTakenAgain(t *testing.T) {
+	bubble(t, Options{Lease: 10 * time.Second}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
+		enqueue(t, q, "v", ID("x"))
+		enqueue(t, q, "v", ID("y"))
+		dequeue(t, q) // and never settle it
+		dequeue(t, q)
+		time.Sleep(time.Hour)
+		i := get(t, q, "x")
+		require.Equal(t, []any{Running, ""}, []any{i.State, i.Worker})
+		requireStats(t, q, Stats{Running: 2})
+		n, err := q.CancelAll(t.Context(), Filter{States: []State{Waiting}})
+		require.NoError(t, err)
+		require.Zero(t, n)
+		n, err = q.CancelAll(t.Context(), Filter{IDPrefix: "x"})
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		work(t, q, JobOptions{}, func(ctx context.Context, _ *Entry[string]) error { <-ctx.Done(); return nil })
+		time.Sleep(time.Second)
+		i = get(t, q, "y")
+		require.Equal(t, Running, i.State)
+		require.NotEmpty(t, i.Worker)
+		requireStats(t, q, Stats{Running: 1})
+	})
+}
