@@ -56,15 +56,16 @@ func (q *Queue[T]) cancelAll(ctx context.Context, f Filter) (n int, err error) {
 }
 
 // RunNow makes a Later job wait to be run at once. Attempts and everything else
-// stay. If the job comes due at the same moment it still runs once. The error is
-// ErrNotFound, or a *StateError for a job that is not Later.
+// stay. If the job comes due at the same moment it still runs once, and it is no error
+// if it is over by then. The error is ErrNotFound, or a *StateError for a job that is
+// not Later.
 func (q *Queue[T]) RunNow(ctx context.Context, id string) error {
 	return q.c.wrap("run now", q.c.replan(ctx, id, time.Time{}))
 }
 
 // Reschedule makes a Later job due at another time; one that is past means now.
-// Attempts and everything else stay. The error is ErrNotFound, or a *StateError for a job that is
-// not Later.
+// Attempts and everything else stay. The error is ErrNotFound, or a *StateError for a
+// job that is not Later.
 func (q *Queue[T]) Reschedule(ctx context.Context, id string, at time.Time) error {
 	var err error
 	if at.IsZero() || at.After(endOfTime) {
@@ -83,14 +84,20 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	token, unanswered := wirename.Encode(id), false
+	token := wirename.Encode(id)
+	ran := false // it may have been made to run, by its schedule or by a try whose answer was lost
 	for try := 0; ; try++ {
 		found, err := c.findAtRest(ctx, token)
 		if err != nil {
 			return err
 		}
+		ran = ran || found.fired
+		wasToRun := ran && !at.After(time.Now())
 		last := found.last
-		if last == nil {
+		switch {
+		case last == nil && wasToRun:
+			return nil // and it is over
+		case last == nil:
 			return fmt.Errorf("job %q: %w", id, ErrNotFound)
 		}
 		word, priority, _, _ := c.names.parse(last.Subject)
@@ -99,10 +106,10 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 			return err
 		}
 		if word != later {
-			if (unanswered || found.fired) && at.IsZero() {
-				return nil // by an earlier try, or by its schedule
-			}
 			state := stateOf(word, h)
+			if wasToRun && state != Cancelled {
+				return nil
+			}
 			if state == Waiting {
 				state, _, _ = c.running(ctx, priority, last.Seq, askWithin(found.took)) // Waiting also if that can't be told
 			}
@@ -112,7 +119,7 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 		if err == nil || !errors.Is(err, errMoved) && !errors.Is(err, errUnanswered) {
 			return err
 		}
-		unanswered = unanswered || errors.Is(err, errUnanswered)
+		ran = ran || errors.Is(err, errUnanswered)
 		if !pause(ctx, try) {
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
