@@ -149,8 +149,10 @@ func (j *Job[T]) runOne(ctx context.Context, d *delivery) jobs.Result {
 // RunUntilEmpty works, with JobOptions.Concurrency, until no job is waiting and
 // all that it took are done, and returns how many handlers have had to their
 // end. It does not wait for jobs that run elsewhere, are due later, or are held
-// back by a pause or by MaxRunning, and returns within a moment (0.1 s) from an empty queue. It ends early, without an error, when
-// ctx ends.
+// back by a pause or by MaxRunning, and returns within a moment (0.1 s) from an empty
+// queue. It ends early, without an error, when ctx ends, or by StopWorker. One that is
+// told to be quiet, by QuietWorker, finishes what it has and ends with an error that
+// says so.
 func (j *Job[T]) RunUntilEmpty(ctx context.Context) (int, error) {
 	n, err := j.work(ctx, true)
 	return n, j.q.c.wrap("run until empty", err)

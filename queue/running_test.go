@@ -5,6 +5,7 @@ package queue
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -36,5 +37,32 @@ func TestCrashedJobIsRunningUntilItIsTakenAgain(t *testing.T) {
 		require.Equal(t, Running, i.State)
 		require.NotEmpty(t, i.Worker)
 		requireStats(t, q, Stats{Running: 1})
+	})
+}
+
+// Else it would wait for as long as it is quiet, for nothing.
+func TestQuietWorkerEndsRunUntilEmpty(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		for range 3 {
+			enqueue(t, q, "v")
+		}
+		began := time.Now()
+		var n int
+		var err error
+		var group sync.WaitGroup
+		group.Go(func() {
+			n, err = NewJob(q, func(context.Context, *Entry[string]) error { time.Sleep(10 * time.Second); return nil }, JobOptions{}).RunUntilEmpty(t.Context())
+		})
+		time.Sleep(time.Second)
+		all, asked := q.Workers(t.Context())
+		require.NoError(t, asked)
+		require.NoError(t, q.QuietWorker(t.Context(), all[0].ID))
+		group.Wait()
+		require.ErrorContains(t, err, "told to be quiet (QuietWorker) before the queue was empty")
+		require.Equal(t, 1, n, "what it had is finished")
+		require.Less(t, time.Since(began), 11*time.Second)
+		requireStats(t, q, Stats{Waiting: 2})
+		dequeue(t, q)
+		dequeue(t, q)
 	})
 }

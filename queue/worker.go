@@ -234,6 +234,9 @@ func (w *worker) look(now time.Time) (in time.Duration, end bool, err error) {
 		w.err = nats.ErrConnectionClosed
 	}
 	end, err = w.drainedLocked(), w.err
+	if !end && err == nil && w.drain && w.quiet && w.running == 0 && w.buffered == 0 {
+		err = errQuiet
+	}
 	asks := w.asksLocked(now)
 	w.mu.Unlock()
 	w.send(asks)
@@ -264,6 +267,10 @@ func (w *worker) staleLanes(now time.Time) (stale []*lane) {
 	}
 	return stale
 }
+
+// errQuiet ends a worker that drains: it takes nothing more, and who waits for it
+// would wait for whoever told it so.
+var errQuiet = errors.New("told to be quiet (QuietWorker) before the queue was empty")
 
 // drainedLocked reports whether a draining worker has found every lane empty
 // since the last job ended.

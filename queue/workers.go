@@ -81,7 +81,7 @@ func (q *Queue[T]) Workers(ctx context.Context) ([]Worker, error) {
 }
 
 // QuietWorker makes a worker take nothing new, until ResumeWorker or its end; it
-// goes on with what it has. The error is ErrNotFound if no worker has the ID. With
+// goes on with what it has. RunUntilEmpty then ends, with an error. The error is ErrNotFound if no worker has the ID. With
 // another error the word may still arrive.
 func (q *Queue[T]) QuietWorker(ctx context.Context, id string) error {
 	return q.c.wrap("quiet", q.c.tellOne(ctx, quietVerb, id))
