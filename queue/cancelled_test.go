@@ -161,3 +161,34 @@ func TestCancelCountsBeforeTheJobArrives(t *testing.T) {
 	require.Equal(t, cancelJob, d.unlessCancelled(settlement{verdict: returnJob}).verdict)
 	require.Equal(t, completeJob, d.unlessCancelled(settlement{verdict: completeJob}).verdict)
 }
+
+// A job before its last interruption waits for a moment, in the worker, before it is
+// started.
+func TestJobCancelledInItsQuarantineIsNotStarted(t *testing.T) {
+	for name, end := range map[string]func(t *testing.T, q *Queue[string], stop func()){
+		"cancelled": func(t *testing.T, q *Queue[string], _ func()) { requireCancelledRunning(t, q) },
+		"shutdown":  func(_ *testing.T, _ *Queue[string], stop func()) { stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts := Options{Lease: 10 * time.Second, MaxInterruptions: 2, Retain: time.Hour}
+			bubble(t, opts, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+				enqueue(t, q, "v", ID("x"))
+				dequeue(t, q) // and never settle it
+				time.Sleep(time.Minute)
+				runs := 0
+				stop := work(t, q, JobOptions{Grace: -1}, func(context.Context, *Entry[string]) error { runs++; return nil })
+				time.Sleep(quarantine / 2)
+				end(t, q, stop)
+				time.Sleep(quarantine)
+				stop()
+				require.Zero(t, runs)
+				i := get(t, q, "x")
+				if name == "cancelled" {
+					require.Equal(t, Cancelled, i.State)
+				} else {
+					require.Equal(t, []any{Waiting, 1}, []any{i.State, i.Interruptions})
+				}
+			})
+		})
+	}
+}

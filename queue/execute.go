@@ -48,12 +48,9 @@ func (x *executor) execute(d *delivery, slot *string, processed func(error)) {
 	if d.given > 1 {
 		began = time.Now() // that has asked the server
 	}
-	switch ended := d.ctx.Err() != nil; {
-	case ended && errors.Is(context.Cause(d.ctx), ErrLeaseLost), !began.Before(x.c.leaseEnds(d)): // its tick is still to come
-		x.drop(d)
-		return
-	case ended, err != nil:
-		x.settle(d, settlement{verdict: returnJob}, began)
+	switch {
+	case d.ctx.Err() != nil, err != nil, !began.Before(x.c.leaseEnds(d)):
+		x.unstarted(d, began)
 		return
 	case s != nil:
 		x.settle(d, *s, began)
@@ -65,7 +62,10 @@ func (x *executor) execute(d *delivery, slot *string, processed func(error)) {
 			return
 		}
 		defer x.c.lastChance.Store(false)
-		backoff.Sleep(d.ctx, quarantine)
+		if !backoff.Sleep(d.ctx, quarantine) {
+			x.unstarted(d, began)
+			return
+		}
 	}
 	ctx, cancel := x.context(d)
 	d.run.ctx = ctx
@@ -93,6 +93,16 @@ func (x *executor) execute(d *delivery, slot *string, processed func(error)) {
 			processed(err)
 		}
 	})
+}
+
+// unstarted hands back a job whose context has ended before a handler had it, if it
+// is still ours.
+func (x *executor) unstarted(d *delivery, began time.Time) {
+	if errors.Is(context.Cause(d.ctx), ErrLeaseLost) || !began.Before(x.c.leaseEnds(d)) { // the keeper's look is still to come
+		x.drop(d)
+		return
+	}
+	x.settle(d, settlement{verdict: returnJob}, began)
 }
 
 // context is the handler's.
