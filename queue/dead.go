@@ -24,7 +24,7 @@ type DeadLetter[T any] struct {
 	Undecodable   error  // why Payload is not a T, or the job's header not one of ours; else nil
 	Error         string // that ended the last attempt
 	Reason        string // ReasonAttempts and so on
-	Attempts      int    // made
+	Attempts      int    // started; zero for a job that expired
 	Interruptions int    // of the last attempt
 	Priority      int
 	Enqueued      time.Time
@@ -145,7 +145,7 @@ func (l DeadLetters[T]) letter(m *jetstream.RawStreamMsg) DeadLetter[T] {
 		Undecodable:   undecodable,
 		Error:         h.error(),
 		Reason:        h.get(headerReason),
-		Attempts:      about.attempt,
+		Attempts:      about.started(h.get(headerReason), undecodable),
 		Interruptions: about.interruptions,
 		Priority:      priority,
 		Enqueued:      about.enqueued,

@@ -128,6 +128,15 @@ type meta struct {
 	*said         // never nil, and never changed
 }
 
+// started is how many attempts of a dead job were started, other than the one for
+// which it expired, or that could not be begun because its header is malformed.
+func (m meta) started(reason string, malformed error) int {
+	if reason == ReasonExpired || reason == ReasonUndecodable && malformed != nil {
+		return max(0, m.attempt-1)
+	}
+	return m.attempt
+}
+
 // said is what most jobs don't say: all zero then.
 type said struct {
 	maxAttempts  int // 0: the worker's Options

@@ -34,7 +34,7 @@ type Info[T any] struct {
 	Payload     []byte
 	Undecodable error
 
-	Attempt       int // under way or next; the last one of a job that is over
+	Attempt       int // under way or next; of a job that is over the last one, or the one that it did not come to
 	MaxAttempts   int
 	Interruptions int // of that attempt
 	Priority      int

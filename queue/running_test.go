@@ -5,10 +5,12 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jetjobs/jetjobs/internal/natstest"
@@ -64,5 +66,27 @@ func TestQuietWorkerEndsRunUntilEmpty(t *testing.T) {
 		requireStats(t, q, Stats{Waiting: 2})
 		dequeue(t, q)
 		dequeue(t, q)
+	})
+}
+
+func TestAttemptsAreThoseThatWereStarted(t *testing.T) {
+	bubble(t, Options{Retain: time.Hour}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		enqueue(t, q, "v", ID("expired"), Expires(time.Now().Add(time.Second)))
+		time.Sleep(2 * time.Second)
+		enqueue(t, q, "v", ID("failed"))
+		_, err := q.c.js.PublishMsg(t.Context(), &nats.Msg{
+			Subject: q.c.names.subject(ready, 0, "malformed"), Data: []byte(`"v"`), Header: nats.Header{headerAttempt: {"x"}},
+		})
+		require.NoError(t, err)
+		work(t, q, JobOptions{}, func(context.Context, *Entry[string]) error { return Permanent(errors.New("x")) })
+		for id, want := range map[string]int{"expired": 0, "failed": 1, "malformed": 0} {
+			_, err := Wait[string](t.Context(), q, id)
+			failed, ok := errors.AsType[*FailedError](err)
+			require.True(t, ok, err)
+			require.Equal(t, want, failed.Attempts, id)
+			letter, err := q.DeadLetters().Get(t.Context(), id)
+			require.NoError(t, err)
+			require.Equal(t, want, letter.Attempts, id)
+		}
 	})
 }

@@ -19,7 +19,7 @@ type FailedError struct {
 	ID       string
 	State    State  // Dead or Cancelled
 	Reason   string // why it is dead: ReasonAttempts and so on
-	Attempts int    // made
+	Attempts int    // started; of a job that was cancelled before it ran, with the one to come
 	Text     string // of the error that ended the last attempt
 }
 
@@ -145,7 +145,11 @@ func resultOf[R, T any](q *Queue[T], end *stored) (result R, err error) {
 	}
 	info := q.info(end.Subject, end.Seq, h, end.Data, end.Time)
 	if info.State != Done {
-		return result, &FailedError{ID: info.ID, State: info.State, Reason: info.Reason, Attempts: info.Attempt, Text: info.Error}
+		about, malformed := h.understand(end.Time)
+		return result, &FailedError{
+			ID: info.ID, State: info.State, Reason: info.Reason,
+			Attempts: about.started(info.Reason, malformed), Text: info.Error,
+		}
 	}
 	if err := info.DecodeResult(&result); err != nil && !errors.Is(err, ErrNotFound) {
 		return result, fmt.Errorf("decode the result of job %q: %w", info.ID, err)
