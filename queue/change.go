@@ -65,7 +65,8 @@ func (q *Queue[T]) RunNow(ctx context.Context, id string) error {
 
 // Reschedule makes a Later job due at another time; one that is past means now.
 // Attempts and everything else stay. The error is ErrNotFound, or a *StateError for a
-// job that is not Later.
+// job that is not Later. A time at which the job would have expired (Expires) is
+// refused.
 func (q *Queue[T]) Reschedule(ctx context.Context, id string, at time.Time) error {
 	var err error
 	if at.IsZero() || at.After(endOfTime) {
@@ -92,28 +93,18 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 			return err
 		}
 		ran = ran || found.fired
-		wasToRun := ran && !at.After(time.Now())
 		last := found.last
-		switch {
-		case last == nil && wasToRun:
-			return nil // and it is over
-		case last == nil:
-			return fmt.Errorf("job %q: %w", id, ErrNotFound)
+		if last == nil || !c.isLater(last) {
+			return c.notLater(ctx, id, found, ran && !at.After(time.Now()))
 		}
-		word, priority, _, _ := c.names.parse(last.Subject)
+		_, priority, _, _ := c.names.parse(last.Subject)
 		h, err := last.header()
 		if err != nil {
 			return err
 		}
-		if word != later {
-			state := stateOf(word, h)
-			if wasToRun && state != Cancelled {
-				return nil
-			}
-			if state == Waiting {
-				state, _, _ = c.running(ctx, priority, last.Seq, askWithin(found.took)) // Waiting also if that can't be told
-			}
-			return &StateError{ID: id, State: state}
+		if about, _ := h.understand(last.Time); about.mayExpire() && at.After(about.expires) {
+			return fmt.Errorf("the time is %s, after the job expires at %s: want an earlier one, or Cancel it and enqueue it anew with another Expires",
+				at.Format(time.RFC3339Nano), about.expires.Format(time.RFC3339Nano))
 		}
 		err = c.publish(ctx, c.replanned(last, h, priority, token, at))
 		if err == nil || !errors.Is(err, errMoved) && !errors.Is(err, errUnanswered) {
@@ -124,6 +115,36 @@ func (c *core) replan(ctx context.Context, id string, at time.Time) error {
 			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		}
 	}
+}
+
+// notLater says what it means to replan that a job is not Later; nothing, if it was to
+// run at once and may have been made to.
+func (c *core) notLater(ctx context.Context, id string, found finding, ran bool) error {
+	last := found.last
+	switch {
+	case last == nil && ran:
+		return nil // and it is over
+	case last == nil:
+		return fmt.Errorf("job %q: %w", id, ErrNotFound)
+	}
+	word, priority, _, _ := c.names.parse(last.Subject)
+	h, err := last.header()
+	if err != nil {
+		return err
+	}
+	state := stateOf(word, h)
+	if ran && state != Cancelled {
+		return nil
+	}
+	if state == Waiting {
+		state, _, _ = c.running(ctx, priority, last.Seq, askWithin(found.took)) // Waiting also if that can't be told
+	}
+	return &StateError{ID: id, State: state}
+}
+
+func (c *core) isLater(m *stored) bool {
+	word, _, _, _ := c.names.parse(m.Subject)
+	return word == later
 }
 
 // A finding is what stands of a job when no schedule of it is firing.
@@ -161,7 +182,7 @@ const (
 
 // mayFire reports whether a message is a schedule that is due about now.
 func (c *core) mayFire(m *stored, now time.Time) bool {
-	if word, _, _, _ := c.names.parse(m.Subject); word != later {
+	if !c.isLater(m) {
 		return false
 	}
 	h, err := m.header()

@@ -6,6 +6,7 @@ package queue
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -81,5 +82,29 @@ func TestRunNowWhoseAnswerIsLostIsNoError(t *testing.T) {
 		require.False(t, far.armed.Load())
 		stop()
 		require.Equal(t, 2, runs)
+	})
+}
+
+// It would die without having run, as Enqueue knows.
+func TestRescheduleBeyondExpiresIsRefused(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue[string]) {
+		expires := time.Now().Add(time.Hour)
+		enqueue(t, q, "v", ID("x"), Delay(time.Minute), Expires(expires))
+		err := q.Reschedule(t.Context(), "x", expires.Add(time.Second))
+		require.ErrorContains(t, err, "the time is 2000-01-01T01:00:01Z, after the job expires at 2000-01-01T01:00:00Z: want an earlier one")
+		require.NoError(t, q.Reschedule(t.Context(), "x", expires.Add(-time.Second)))
+		runs := 0
+		stop := work(t, q, JobOptions{}, func(context.Context, *Entry[string]) error {
+			if runs++; runs == 1 {
+				return RetryAfter(time.Hour, errors.New("started in time"))
+			}
+			return nil
+		})
+		time.Sleep(90 * time.Minute)
+		require.NoError(t, q.Reschedule(t.Context(), "x", expires.Add(24*time.Hour)))
+		time.Sleep(48 * time.Hour)
+		stop()
+		require.Equal(t, 2, runs)
+		requireStats(t, q, Stats{})
 	})
 }

@@ -196,7 +196,7 @@ func (c *core) checkTaken(ctx context.Context, d *delivery, now time.Time) (*set
 	case d.interruptions >= c.opts.MaxInterruptions:
 		return &settlement{verdict: buryJob, reason: ReasonInterrupted,
 			err: fmt.Errorf("interrupted %d times by the end of its worker", d.interruptions)}, nil
-	case !d.expires.IsZero() && d.attempt == 1 && d.interruptions == 0 && now.After(d.expires):
+	case d.mayExpire() && now.After(d.expires):
 		return &settlement{verdict: buryJob, reason: ReasonExpired,
 			err: fmt.Errorf("not started before it expired at %s", d.expires.Format(time.RFC3339Nano))}, nil
 	}

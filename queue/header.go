@@ -137,6 +137,9 @@ func (m meta) started(reason string, malformed error) int {
 	return m.attempt
 }
 
+// mayExpire reports whether a job has a time to expire, and was not started yet.
+func (m meta) mayExpire() bool { return !m.expires.IsZero() && m.attempt == 1 && m.interruptions == 0 }
+
 // said is what most jobs don't say: all zero then.
 type said struct {
 	maxAttempts  int // 0: the worker's Options
