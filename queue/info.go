@@ -42,7 +42,7 @@ type Info[T any] struct {
 	Expires       time.Time     // if it is not started before; zero for never
 	Retain        time.Duration // it is kept for after its end; zero: as the worker's Options.Retain says
 	Enqueued      time.Time
-	Since         time.Time // when it was written into this state; when it ended, if it is over
+	Since         time.Time // when it ended, came due, was put aside or handed back, or else was enqueued: being taken is not written down
 	Due           time.Time // when a Later job is due, or another one was; zero for none
 	Error         string    // of the last attempt that failed
 	Result        []byte    // what the handler gave to Entry.SetResult, encoded
@@ -53,6 +53,9 @@ type Info[T any] struct {
 	// Worker is the ID of the worker that has the job; empty if it is not Running,
 	// if nobody answered, see Get, and in a List.
 	Worker string
+
+	// Started is when that worker got the job, by its clock; zero without a Worker.
+	Started time.Time
 
 	seq   uint64
 	codec codec.Codec
@@ -98,7 +101,9 @@ func (q *Queue[T]) get(ctx context.Context, id string) (Info[T], error) {
 		info.Undecodable = err
 	}
 	if info.State == Waiting {
-		info.State, info.Worker, err = q.c.running(ctx, info.Priority, info.seq, within)
+		var at foundJob
+		info.State, at, err = q.c.running(ctx, info.Priority, info.seq, within)
+		info.Worker, info.Started = at.Worker, at.Started
 	}
 	return info, err
 }
@@ -139,24 +144,24 @@ func (q *Queue[T]) info(subject string, seq uint64, h header, data []byte, at ti
 	return info
 }
 
-// running tells whether a waiting job runs, and on which worker. The consumer
-// knows what it has handed out; only workers know which of them has it.
-func (c *core) running(ctx context.Context, priority int, seq uint64, within time.Duration) (State, string, error) {
+// running tells whether a waiting job runs, and which worker has said so. The
+// consumer knows what it has handed out; only workers know which of them has it.
+func (c *core) running(ctx context.Context, priority int, seq uint64, within time.Duration) (State, foundJob, error) {
+	var found foundJob
 	delivered, err := c.delivered(ctx, priority)
 	if err != nil || seq > delivered {
-		return Waiting, "", err
+		return Waiting, found, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	m, err := c.nc.RequestWithContext(ctx, c.names.control(findVerb), strconv.AppendUint(nil, seq, 10))
 	if err != nil {
-		return Running, "", nil
+		return Running, found, nil
 	}
-	var found foundJob
 	if err := json.Unmarshal(m.Data, &found); err != nil || !found.Running {
-		return Waiting, "", nil // in the worker's buffer
+		return Waiting, foundJob{}, nil // in the worker's buffer
 	}
-	return Running, found.Worker, nil
+	return Running, found, nil
 }
 
 // delivered is the highest sequence of a priority that was handed out.
@@ -170,8 +175,9 @@ func (c *core) delivered(ctx context.Context, priority int) (uint64, error) {
 
 // A foundJob is a worker's answer about a job that it has.
 type foundJob struct {
-	Worker  string `json:"worker"`
-	Running bool   `json:"running"` // not only buffered
+	Worker  string    `json:"worker"`
+	Running bool      `json:"running"` // not only buffered
+	Started time.Time `json:"started"` // when the worker got it
 }
 
 // infoOf understands a message of a page.
@@ -191,7 +197,7 @@ func (c *core) listenForControl(k *keeper, worker string, other func(verb string
 			}
 		case findVerb:
 			if d := k.find(seq); d != nil {
-				answer, _ := json.Marshal(foundJob{worker, d.run.slot.Load() != nil})
+				answer, _ := json.Marshal(foundJob{worker, d.run.slot.Load() != nil, d.arrived})
 				_ = m.Respond(answer)
 			}
 		default:

@@ -131,6 +131,7 @@ func (j *Job[T]) runOne(ctx context.Context, d *delivery) jobs.Result {
 	defer stopHelpers()
 	helpers.Go(func() { x.keeper.run(helping) })
 
+	d.arrived = time.Now()
 	d.ctx, d.cancel = context.WithCancelCause(ctx)
 	x.keeper.add(d)
 	if control, err := c.listenForControl(x.keeper, x.id, func(string, *nats.Msg) {}); err == nil {

@@ -90,3 +90,34 @@ func TestAttemptsAreThoseThatWereStarted(t *testing.T) {
 		}
 	})
 }
+
+func TestGetTellsSinceWhenAJobRuns(t *testing.T) {
+	for name, start := range map[string]func(*testing.T, *Queue[string], Handler[string]) (stop func()){
+		"worker": func(t *testing.T, q *Queue[string], h Handler[string]) func() { return work(t, q, JobOptions{}, h) },
+		"one job": func(t *testing.T, q *Queue[string], h Handler[string]) func() {
+			ended := make(chan struct{})
+			go func() { NewJob(q, h, JobOptions{}).Run(t.Context()); close(ended) }()
+			return func() { <-ended }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, Options{}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
+				enqueue(t, q, "v", ID("x"), Retain(time.Hour))
+				time.Sleep(time.Hour)
+				began := time.Now()
+				stop := start(t, openOn(t, e.NewJetStream(), Options{}), func(ctx context.Context, _ *Entry[string]) error {
+					time.Sleep(2 * time.Minute)
+					return nil
+				})
+				time.Sleep(time.Minute)
+				i := get(t, q, "x")
+				require.Equal(t, Running, i.State)
+				require.WithinDuration(t, began, i.Started, time.Second)
+				require.WithinDuration(t, i.Enqueued, i.Since, time.Second)
+				time.Sleep(2 * time.Minute)
+				require.Zero(t, get(t, q, "x").Started)
+				stop()
+			})
+		})
+	}
+}
