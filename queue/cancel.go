@@ -17,8 +17,7 @@ import (
 )
 
 // askFor is how long workers have, beside the way to the server, to say that they run
-// a job. They answer at
-// once; a worker that does not is cut off, and finds its job gone.
+// a job. They answer at once; a worker that does not is cut off, and finds its job gone.
 const askFor = 50 * time.Millisecond
 
 // askWithin is how long to wait for workers, if the server has taken so long for an
@@ -37,6 +36,12 @@ func askWithin(took time.Duration) time.Duration { return askFor + min(2*took, o
 // as well, and a *StateError that says how it ended. Cancelling twice does no harm.
 // A job that was taken by Dequeue counts as waiting: it is removed, and who has it is
 // not told.
+//
+// Beside the way to the server it takes no time if a worker answers or none can have
+// the job, and 0.07 s if the job is handed out and nobody has it. A job that is due
+// within 50 ms, or was less than a second ago, is waited for until its schedule has
+// fired: 0.15 s in the middle and up to 0.3 s, as the server looks at its schedules
+// four times a second (2.15.2), and what it has picked up then can't be taken back.
 func (q *Queue[T]) Cancel(ctx context.Context, id string) (was State, err error) {
 	if err := checkID(id); err != nil {
 		return "", q.c.wrap("cancel", err)
@@ -48,7 +53,7 @@ func (q *Queue[T]) Cancel(ctx context.Context, id string) (was State, err error)
 }
 
 func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
-	token, told := wirename.Encode(id), false
+	token, told := wirename.Encode(id), uint64(0) // the message of which the workers were told, if any
 	for try := 0; ; try++ {
 		found, err := c.findAtRest(ctx, token)
 		if err != nil {
@@ -64,7 +69,7 @@ func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 		case done, dead:
 			h, _ := last.header()
 			state := stateOf(word, h)
-			if told && state == Cancelled {
+			if told > 0 && state == Cancelled {
 				return Running, nil // by a worker that got it just after the word
 			}
 			return "", &overError{StateError{ID: id, State: state}}
@@ -74,7 +79,7 @@ func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 				if c.tellWorker(ctx, last.Seq, within) {
 					return Running, nil
 				}
-				told = true
+				told = last.Seq
 			}
 		case later:
 			was = Later
@@ -83,7 +88,7 @@ func (c *core) cancel(ctx context.Context, id string) (was State, err error) {
 		switch {
 		case err != nil && !errors.Is(err, errMoved):
 			return "", err
-		case gone && word == ready && c.tellLateHolder(ctx, priority, last.Seq, within):
+		case gone && word == ready && c.tellLateHolder(ctx, priority, last.Seq, within, told == last.Seq):
 			return Running, nil // a worker took it in between
 		case gone:
 			c.teller.tellSurely(Event{Type: EventCancelled, ID: id})
@@ -111,8 +116,12 @@ func (c *core) handedOut(ctx context.Context, priority int, seq uint64) bool {
 
 // tellLateHolder tells who got the message just before it was removed, and reports
 // whether anybody has it. If nobody should, the word goes out all the same, and
-// nobody is waited for.
-func (c *core) tellLateHolder(ctx context.Context, priority int, seq uint64, within time.Duration) bool {
+// nobody is waited for. If all were told before, whoever got it since knows, and does
+// not start it: only a worker that has come since must be waited for, and not as long.
+func (c *core) tellLateHolder(ctx context.Context, priority int, seq uint64, within time.Duration, told bool) bool {
+	if told {
+		within -= askFor * 3 / 4
+	}
 	if c.handedOut(ctx, priority, seq) {
 		return c.tellWorker(ctx, seq, within)
 	}

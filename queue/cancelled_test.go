@@ -192,3 +192,18 @@ func TestJobCancelledInItsQuarantineIsNotStarted(t *testing.T) {
 		})
 	}
 }
+
+// Nobody has the job, which can't be known without a wait for those who may.
+func TestCancelOfAJobThatNobodyHoldsAsksOnce(t *testing.T) {
+	bubble(t, Options{}, func(t *testing.T, e *natstest.Env, q *Queue[string]) {
+		enqueue(t, q, "v", ID("x"))
+		dequeue(t, q)
+		work(t, openOn(t, e.NewJetStream(), Options{}), JobOptions{}, func(context.Context, *Entry[string]) error { return nil })
+		time.Sleep(time.Second)
+		began := time.Now()
+		was, err := q.Cancel(t.Context(), "x")
+		require.NoError(t, err)
+		require.Equal(t, Waiting, was)
+		require.LessOrEqual(t, time.Since(began), 70*time.Millisecond)
+	})
+}

@@ -167,7 +167,7 @@ func (c *core) findAtRest(ctx context.Context, token string) (f finding, err err
 			return f, err
 		}
 		f.fired = true // unless it turns out to be stuck: then it is Later still
-		if !backoff.Sleep(ctx, fireMargin/5) {
+		if !backoff.Sleep(ctx, fireMargin/10) {
 			return f, context.Cause(ctx)
 		}
 	}
