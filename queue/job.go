@@ -25,7 +25,7 @@ import (
 //
 // A panic is an error with its stack. A handler that returns an error because
 // the worker shuts down has not failed: its job goes back at once and nothing
-// counts.
+// counts. A job that was cancelled meanwhile ends as cancelled, unless it returns nil.
 //
 // The context ends with a cause (context.Cause) that says why: ErrLeaseLost,
 // ErrCancelled, a timeout (which is a context.DeadlineExceeded) or
