@@ -66,6 +66,10 @@ func (e *Entry[T]) Property(key string) string { return e.d.properties[key] }
 // Properties are all of them, in a map of the caller's own.
 func (e *Entry[T]) Properties() map[string]string { return maps.Clone(e.d.properties) }
 
+// Cancelled reports whether the job was cancelled while it was here: also if its
+// context had ended before for another reason, and has that as its cause.
+func (e *Entry[T]) Cancelled() bool { return e.d.cancelled.Load() }
+
 // SetResult keeps a value with the record of the job once it is completed, for
 // as long as the job is retained. Without Retain it has no effect. The last call
 // before the settlement counts; it may not be called concurrently with another

@@ -192,3 +192,37 @@ func TestValuesAreInTheCodecOfTheQueue(t *testing.T) {
 		require.Equal(t, Completed, all[len(all)-1].State)
 	})
 }
+
+func TestCancelCountsThoughTheContextHadEndedBefore(t *testing.T) {
+	for _, why := range []string{"timeout", "shutdown"} {
+		t.Run(why, func(t *testing.T) {
+			bubble(t, Options{}, func(t *testing.T, _ *natstest.Env, q *Queue) {
+				opts := JobOptions{Grace: -1}
+				if why == "timeout" {
+					opts.Timeout = 2 * time.Second
+				}
+				runs := 0
+				stop := work(t, q, knows(func(ctx context.Context, c *Context[load]) error {
+					runs++
+					<-ctx.Done()
+					time.Sleep(5 * time.Second)
+					return ctx.Err()
+				}), opts)
+				id := enqueue(t, q, "slow to end")
+				time.Sleep(time.Second)
+				if why == "shutdown" {
+					go stop()
+				}
+				time.Sleep(2 * time.Second)
+				was, err := q.Cancel(t.Context(), id)
+				require.NoError(t, err)
+				require.Equal(t, queue.Running, was)
+				time.Sleep(time.Minute)
+				require.Equal(t, Cancelled, latest(t, q, id).State)
+				_, err = q.Cancel(t.Context(), id)
+				require.ErrorIs(t, err, queue.ErrNotFound)
+				require.Equal(t, 1, runs)
+			})
+		})
+	}
+}

@@ -64,9 +64,9 @@ func (r *run) end(ctx context.Context, err error) error {
 	case err == nil:
 		r.tell(ctx, func(s *Status) { s.State, s.Percent, s.Error = Completed, 100, "" })
 		return nil
-	case errors.Is(cause, queue.ErrCancelled):
+	case r.entry.Cancelled():
 		r.tell(ctx, func(s *Status) { s.State = Cancelled })
-		return queue.ErrCancelled // not what the handler said, which might ask for a retry
+		return err // whatever it is: a cancelled job ends
 	case r.aside:
 		return err
 	case cause != nil && !tooLate && !panicked:
@@ -113,6 +113,8 @@ func (s *Status) become(how string, err error) {
 		s.State, s.Error = Failed, shorten(err.Error())
 	case "retrying":
 		s.State, s.Error = Retrying, shorten(err.Error())
+	case "cancelled": // in this moment
+		s.State = Cancelled
 	default:
 		s.State, s.Message = Queued, shorten(err.Error())
 	}
