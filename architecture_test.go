@@ -41,7 +41,7 @@ var mayImport = map[string][]string{
 
 	// The host runs everything; distributed cron needs a queue and a lock.
 	"hosting":      {"jobs", "queue", "hosting/cron", "internal/guard", "internal/backoff"},
-	"hosting/cron": {"jobs", "queue", "lock", "internal/backoff"},
+	"hosting/cron": {"jobs", "queue", "lock", "internal/guard", "internal/backoff"},
 
 	// The embedded server adds 15 MB to a binary, so it is alone.
 	"hosting/natsd": {},
