@@ -65,19 +65,24 @@ func Connected(nc *nats.Conn) func(ctx context.Context) error {
 
 // runChecks runs the checks together and returns what each says.
 func runChecks(ctx context.Context, checks []*check) map[string]error {
+	return together(checks, func(c *check) (string, error) { return c.name, c.ask(ctx) })
+}
+
+// together asks all at once, and returns the answers by name.
+func together[T, A any](all []T, ask func(T) (name string, answer A)) map[string]A {
 	var mu sync.Mutex
-	said := map[string]error{}
+	answers := map[string]A{}
 	var group sync.WaitGroup
-	for _, c := range checks {
+	for _, one := range all {
 		group.Go(func() {
-			err := c.ask(ctx)
+			name, answer := ask(one)
 			mu.Lock()
 			defer mu.Unlock()
-			said[c.name] = err
+			answers[name] = answer
 		})
 	}
 	group.Wait()
-	return said
+	return answers
 }
 
 func (c *check) ask(ctx context.Context) error {

@@ -168,19 +168,7 @@ func (j *hostedJob) snapshot() JobStatus {
 }
 
 func tellReports(ctx context.Context, reports []*report) map[string]any {
-	var mu sync.Mutex
-	told := map[string]any{}
-	var group sync.WaitGroup
-	for _, r := range reports {
-		group.Go(func() {
-			part := r.ask(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			told[r.name] = part
-		})
-	}
-	group.Wait()
-	return told
+	return together(reports, func(r *report) (string, any) { return r.name, r.ask(ctx) })
 }
 
 // ask returns what the report tells, or the error as JSON.
