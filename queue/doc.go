@@ -128,9 +128,13 @@
 // reconnect they pull again, and send again the acks that the server may not
 // have read. A new leader of a replicated stream takes a few seconds, in which the
 // same holds; acks that were on their way to the old one may be lost, and those
-// jobs run again after their lease. After the crash of a worker its jobs wait for the rest of their
-// lease. A handler that ignores the end of its context for ten seconds is
-// reported with its stack; it keeps its slot and its job until it returns.
+// jobs run again after their lease. After the crash of a worker its jobs wait for
+// the rest of their lease. A handler that ignores the end of its context for ten
+// seconds is reported with its stack; it keeps its slot and its job until it returns.
+//
+// The server stops sending jobs to a worker that has ended because nobody listens
+// there any more. Who listens to everything (nats sub ">") hides that, for as long
+// as the worker's last pull would have lasted: what is sent there waits for its lease.
 //
 // The example of the package shows the main job.
 package queue
