@@ -63,6 +63,27 @@ func Connected(nc *nats.Conn) func(ctx context.Context) error {
 	}
 }
 
+// AwaitConnected is a startup action that waits until a connection to NATS, which was
+// opened with nats.RetryOnFailedConnect, is there. It fails if there never will be one,
+// as after a wrong password.
+func AwaitConnected(nc *nats.Conn) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		changed := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+		defer nc.RemoveStatusListener(changed)
+		for !nc.IsConnected() {
+			if nc.IsClosed() {
+				return fmt.Errorf("the connection to NATS has ended: %w", cmp.Or(nc.LastError(), nats.ErrConnectionClosed))
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return fmt.Errorf("waiting for NATS at %s: %w", nc.Servers(), context.Cause(ctx))
+			}
+		}
+		return nil
+	}
+}
+
 // runChecks runs the checks together and returns what each says.
 func runChecks(ctx context.Context, checks []*check) map[string]error {
 	return together(checks, func(c *check) (string, error) { return c.name, c.ask(ctx) })

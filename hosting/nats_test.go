@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/stretchr/testify/require"
 
 	"github.com/jetjobs/jetjobs/hosting"
@@ -119,4 +120,27 @@ func TestHostEndsWithoutAConnection(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestStartupWaitsForTheConnection(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		nc := e.Connect()
+		require.NoError(t, hosting.AwaitConnected(nc)(t.Context()))
+		e.Stop()
+		time.Sleep(time.Second)
+		h := quiet(hosting.Options{StopWhenIdle: true})
+		h.AddJob(jobs.ErrFunc(func(context.Context) error { return nil }), jobs.Options{Name: "once", IterationLimit: 1})
+		h.AddStartup("nats", hosting.AwaitConnected(nc))
+		h.AddStartup("after", func(context.Context) error {
+			require.True(t, nc.IsConnected())
+			return nil
+		}, hosting.Priority(1))
+		time.AfterFunc(time.Minute, e.Begin)
+		began := time.Now()
+		require.NoError(t, h.Run(t.Context()))
+		require.GreaterOrEqual(t, time.Since(began), time.Minute)
+
+		nc.Close()
+		require.ErrorIs(t, hosting.AwaitConnected(nc)(t.Context()), nats.ErrConnectionClosed)
+	})
 }

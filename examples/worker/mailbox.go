@@ -4,7 +4,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/jetjobs/jetjobs/hosting"
 	"github.com/jetjobs/jetjobs/queue"
 )
 
@@ -33,7 +33,7 @@ type mailbox struct {
 
 // open waits for the servers and opens the queue.
 func (m *mailbox) open(ctx context.Context) error {
-	if err := awaitServers(ctx, m.js.Conn()); err != nil {
+	if err := hosting.AwaitConnected(m.js.Conn())(ctx); err != nil {
 		return err
 	}
 	q, err := queue.Open[Email](ctx, m.js, m.Name(), queue.Options{Replicas: m.cfg.replicas})
@@ -71,23 +71,6 @@ func (m *mailbox) enqueueDemo(ctx context.Context) error {
 	for i := range m.cfg.demo {
 		if _, err := m.queue.Load().Enqueue(ctx, Email{To: fmt.Sprintf("user-%d@example.com", i+1)}); err != nil {
 			return err
-		}
-	}
-	return nil
-}
-
-// awaitServers waits until there is a connection, or never will be one, as after a wrong password.
-func awaitServers(ctx context.Context, nc *nats.Conn) error {
-	changed := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
-	defer nc.RemoveStatusListener(changed)
-	for !nc.IsConnected() {
-		if nc.IsClosed() {
-			return fmt.Errorf("the connection to NATS has ended: %w", cmp.Or(nc.LastError(), nats.ErrConnectionClosed))
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for NATS at %s: %w", nc.Servers(), context.Cause(ctx))
 		}
 	}
 	return nil
