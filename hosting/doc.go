@@ -29,8 +29,9 @@
 //     added first. A second signal ends all contexts at once.
 //   - After Run returned no goroutine, subscription or lease of what it started is
 //     left, if all of it heeds the end of its context. (A queue.Queue that you opened
-//     and used holds two subscriptions until you close it, or its connection.) Run returns within Grace + 10 s
-//     of the order to stop in any case: what does not heed it is named in the error.
+//     and used holds two subscriptions until you close it, or its connection.) Run
+//     returns within Grace + 10 s of the order to stop in any case: what does not heed
+//     it is named in the error.
 //   - /readyz says 200 only between the end of startup and the order to stop, and
 //     while every check passes.
 //
