@@ -225,11 +225,14 @@ func (f *Fleet) run(ctx context.Context) error {
 	return failed
 }
 
-// open makes the bucket if it is not there any more, forgets what this process
-// knew of another one, and returns when it was made.
+// open makes the buckets if they are not there any more, forgets what this process
+// knew of another one, and returns when that of the schedules was made.
 func (f *Fleet) open(ctx context.Context) (made time.Time, err error) {
 	f.view.reset()
 	if _, err := openBucket(ctx, f.js, f.opts); err != nil {
+		return made, err
+	}
+	if _, err := f.openLocks(ctx); err != nil {
 		return made, err
 	}
 	return bucketMade(ctx, f.js, f.opts)
