@@ -46,7 +46,7 @@ func TestFleetRecoversWhenWhatItStoresIsGone(t *testing.T) {
 						time.Sleep(others)
 						openHost(t, e.NewJetStream(), "control", FleetOptions{})
 					}
-					time.Sleep(time.Minute)
+					time.Sleep(25 * time.Second) // 20 s, and the patience of who runs it again
 					before := d.count()
 					time.Sleep(time.Minute)
 					require.InDelta(t, before+30, d.count(), 1)
@@ -239,6 +239,22 @@ func TestNewVersionDoesNotTakeItselfForTheOldOne(t *testing.T) {
 		require.NotContains(t, newer.String(), "its definition holds")
 		require.Equal(t, 1, bytes.Count(old.Bytes(), []byte("its definition holds")))
 		require.Contains(t, old.String(), `differences="MaxAttempts 7, ours 3"`)
+	})
+}
+
+func TestDefinitionIsComparedWhenItIsKnown(t *testing.T) {
+	natstest.Run(t, func(t *testing.T, e *natstest.Env) {
+		openHost(t, e.NewJetStream(), "old", FleetOptions{}).add("*/10 * * * * *", "job", nothing, FleetJobOptions{}).run()
+		time.Sleep(2 * time.Second)
+		var log bytes.Buffer
+		newer := openHost(t, e.NewJetStream(), "new", FleetOptions{Logger: slog.New(slog.NewTextHandler(&log, nil))}).
+			add("*/15 * * * * *", "job", nothing, FleetJobOptions{})
+		all, err := read(t.Context(), newer.kv) // as its watch does, before it has heard of itself
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		newer.view.schedules = map[string]*schedule{"job": &all[0]}
+		newer.compare()
+		require.Empty(t, log.String())
 	})
 }
 
